@@ -1,0 +1,136 @@
+"""Attaches to a scenario what its own room cannot know: preset ids are checked, capacity tables are read.
+
+Mistakes are reported like any other: `file:line:col`, all at once.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from planner.compression.table import load_presets, suggest
+from planner.errors import Diagnostic, InputError
+from planner.scenario.types import ModelSpec, Place, Scenario
+
+COLUMNS = ("gpu", "class", "requests_per_s")
+MOST_BYTES = 10_000_000
+MOST_RATE = Fraction(10**9)
+
+
+def attach(scenario: Scenario) -> Scenario:
+    """The scenario with capacity tables in place and every preset id known.
+
+    Raises:
+        InputError: unknown presets, unreadable or wrong tables.
+    """
+    problems = [*_unknown_presets(scenario), *_unknown_allowed(scenario)]
+    models: dict[str, ModelSpec] = {}
+    for name, model in scenario.models.items():
+        if model.capacity_path is None:
+            models[name] = model
+            continue
+        rows, found = _read_table(scenario, model, model.capacity_path)
+        problems += found
+        models[name] = replace(model.with_capacity(rows), capacity_path=Path(model.capacity_path).name)
+    if problems:
+        raise InputError(problems)
+    return replace(scenario, models=models)
+
+
+def _at(scenario: Scenario, *paths: str) -> Place:
+    return next((scenario.places[path] for path in paths if path in scenario.places), Place("", 0, 0))
+
+
+def _problem(place: Place, code: str, message: str) -> Diagnostic:
+    return Diagnostic(place.file, place.line, place.col, code, message)
+
+
+def _unknown_presets(scenario: Scenario) -> list[Diagnostic]:
+    known, problems = load_presets(), []
+    for name, model in scenario.models.items():
+        for position, preset in enumerate(model.kv_presets):
+            if preset not in known:
+                path = f"models.{name}.kv_presets"
+                near = suggest(preset)
+                hint = f"did you mean {near}?" if near else f"write one of {', '.join(sorted(known))}"
+                place = _at(scenario, f"{path}[{position}]", f"{path}.{position}", path)
+                problems.append(_problem(place, "KV701", f"unknown KV preset {preset!r}; {hint}"))
+    return problems
+
+
+def _unknown_allowed(scenario: Scenario) -> list[Diagnostic]:
+    rows = {f"{preset.id}@{preset.version}" for preset in load_presets().values()}
+    problems = []
+    for position, row in enumerate(scenario.compression.allow):
+        if row not in rows:
+            place = _at(scenario, f"compression.allow[{position}]", f"compression.allow.{position}", "compression.allow")
+            known = ", ".join(sorted(rows))
+            problems.append(_problem(place, "KV703", f"no preset row {row!r}; write id@version, one of {known}"))
+    return problems
+
+
+def _read_table(
+    scenario: Scenario, model: ModelSpec, path: str
+) -> tuple[dict[str, dict[str, Fraction]], list[Diagnostic]]:
+    """Rows of a capacity table: GPU -> class -> requests/s. Problems carry the table's own lines."""
+    here = _at(scenario, f"models.{model.name}.capacity_table", f"models.{model.name}")
+    try:
+        if Path(path).stat().st_size > MOST_BYTES:
+            return {}, [_problem(here, "KV702", f"capacity table {path} is larger than {MOST_BYTES:,} bytes")]
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        return {}, [_problem(here, "KV702", f"cannot read capacity table {path}: {error.strerror}")]
+    except UnicodeDecodeError:
+        return {}, [_problem(here, "KV702", f"capacity table {path} is not UTF-8 text; save it as CSV in UTF-8")]
+    lines = list(csv.reader(text.splitlines()))
+    if not lines or tuple(cell.strip() for cell in lines[0]) != COLUMNS:
+        read = ",".join(lines[0]) if lines else "an empty file"
+        message = f"the first line must be `{','.join(COLUMNS)}`; read {read[:80]!r}"
+        return {}, [Diagnostic(path, 1, 1, "KV702", message)]
+    rows: dict[str, dict[str, Fraction]] = {}
+    problems: list[Diagnostic] = []
+    classes = {name for name, traffic in scenario.traffic.items() if traffic.model == model.name}
+    gpus = {pool.gpu.id for pool in scenario.inventory.values()}
+    for number, cells in enumerate(lines[1:], start=2):
+        if cells and any(cell.strip() for cell in cells):
+            problems += _read_row(path, number, [cell.strip() for cell in cells], classes, gpus, rows)
+    for gpu in sorted(rows):
+        for name in sorted(classes - set(rows[gpu])):
+            message = f"no row for {gpu} and class {name}; write `{gpu},{name},0` where the GPU cannot serve it"
+            problems.append(Diagnostic(path, 1, 1, "KV702", message))
+    if not rows and not problems:
+        problems.append(Diagnostic(path, 1, 1, "KV702", "the table has no rows; write one line a GPU and class"))
+    return rows, problems
+
+
+def _read_row(
+    path: str, number: int, cells: list[str], classes: set[str], gpus: set[str], rows: dict[str, dict[str, Fraction]]
+) -> list[Diagnostic]:
+    if len(cells) != len(COLUMNS):
+        message = f"read {len(cells)} cells, a row has {len(COLUMNS)}: {','.join(COLUMNS)}"
+        return [Diagnostic(path, number, 1, "KV702", message)]
+    gpu, name, text = cells
+    found = []
+    if name not in classes:
+        found.append(f"class {name!r} does not use this model; write one of {', '.join(sorted(classes))}")
+    if gpu not in gpus:
+        found.append(f"no pool has the GPU {gpu!r}; write one of {', '.join(sorted(gpus))}")
+    rate = _rate(text)
+    if rate is None:
+        found.append(f"requests_per_s must be a plain number from 0 to {int(MOST_RATE):,}; read {text!r}")
+    elif not found:
+        if name in rows.setdefault(gpu, {}):
+            found.append(f"{gpu} and {name} stand in the table twice; keep one row")
+        rows[gpu][name] = rate
+    return [Diagnostic(path, number, 1, "KV702", message) for message in found]
+
+
+def _rate(text: str) -> Fraction | None:
+    """An exact non-negative decimal; nothing that float() would also take (nan, inf, 1e3)."""
+    whole, _, part = text.partition(".")
+    if not (whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit()))):
+        return None
+    rate = Fraction(text)
+    return rate if rate <= MOST_RATE and len(text) <= 40 else None

@@ -1,0 +1,240 @@
+"""The physics of one shape (GPU, weights, tensor parallelism, preset): timing, memory, and what bands ask of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.candidates.types import DemandItem
+from planner.catalog.types import Bottleneck, GpuFacts, Refusal
+from planner.compression.policy import FloorVerdict, Usable, floor, judge
+from planner.compression.table import load_presets
+from planner.memory.overhead import default_max_num_batched_tokens, default_max_num_seqs
+from planner.memory.pool import ReplicaMemory, replica_memory
+from planner.performance.fit import AffineFit, affine_fit, prefill_cost
+from planner.performance.roofline import step_model
+from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Reserve, Scenario
+from planner.traffic.lengths import Band, served
+from planner.traffic.queueing import (
+    ReplicaTiming,
+    Workload,
+    capacity_of,
+    load_of,
+    p95_tpot_of,
+    p95_ttft_of,
+    stack,
+    workload,
+)
+
+FloatArray = NDArray[np.float64]
+
+SEQUENCE_MARGIN = 1.2
+"""Running sequences swing above their mean; with the TPOT limit in the formula 1.2 covers it (docs/model.md)."""
+
+BATCH_GRID = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""max_num_seqs that are offered inside the scenario's range; its ends are offered too."""
+
+CONFIDENCE: dict[str, tuple[Fraction, Fraction]] = {
+    "p50": (Fraction(1), Fraction(1)),
+    "p90": (Fraction(6, 5), Fraction(3, 2)),
+}
+"""Measured over predicted p95 TPOT and TTFT at the quantile; applied once, to the promises."""
+
+CONFIDENCE_SOURCE = {
+    "p50": "latencies are taken as predicted",
+    "p90": "TPOT x 1.2 and TTFT x 1.5 over the prediction; a judgement until measured bands exist",
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides a replica's speed and its bytes a token."""
+
+    gpu: GpuFacts
+    weights: str
+    tp: int
+    preset: str
+
+
+@dataclass(frozen=True)
+class ShapePhysics:
+    """Everything about a shape that does not depend on context limit, batch size or promise."""
+
+    timing: ReplicaTiming
+    fit: AffineFit
+    usable: Usable
+    provider: str
+    estimated: tuple[str, ...]
+
+
+def confidence_factors(confidence: Literal["p50", "p90"]) -> tuple[float, float]:
+    """(TPOT, TTFT) factors of measured over predicted."""
+    tpot, ttft = CONFIDENCE[confidence]
+    return float(tpot), float(ttft)
+
+
+def provider_band(confidence: Literal["p50", "p90"]) -> str:
+    """How the promise's prediction was widened, in words."""
+    tpot, ttft = confidence_factors(confidence)
+    return f"{confidence}: TPOT x {tpot:g}, TTFT x {ttft:g} (judgement)" if confidence != "p50" else "p50: as predicted"
+
+
+def operating_ns(limit_us: int, factor: Fraction) -> int:
+    """The promise in nanoseconds after confidence, rounded down."""
+    return int(Fraction(limit_us * 1_000) / factor)
+
+
+def chunk_tokens(model: ModelSpec, gpu: GpuFacts) -> int:
+    """max_num_batched_tokens: the scenario's, or the engine's default for the GPU."""
+    assert model.engine is not None
+    return model.engine_args.max_num_batched_tokens or default_max_num_batched_tokens(gpu, model.engine)
+
+
+def utilization_ppm(model: ModelSpec) -> int:
+    """gpu_memory_utilization: the scenario's, or the engine release's default."""
+    assert model.engine is not None
+    return model.engine_args.gpu_memory_utilization_ppm or model.engine.utilization_ppm
+
+
+def batch_sizes(model: ModelSpec, gpu: GpuFacts) -> tuple[int, ...]:
+    """The max_num_seqs to try, small to large."""
+    assert model.engine is not None
+    most = model.max_batch_max or default_max_num_seqs(gpu, model.engine)
+    least = min(model.max_batch_min, most)
+    grid = {size for size in BATCH_GRID if least <= size <= most}
+    ends = {most} | ({least} if model.max_batch_min > 1 else set())
+    return tuple(sorted(grid | ends))
+
+
+def shape_physics(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> ShapePhysics | Refusal:
+    """Timing of a shape, or why it cannot be planned."""
+    assert model.facts is not None and model.engine is not None
+    preset = load_presets()[shape.preset]
+    usable = judge(
+        preset, engine=model.engine, gpu=shape.gpu, model=model.facts, policy=policy, weights=shape.weights
+    )
+    if isinstance(usable, Refusal):
+        return usable
+    storage = usable.storage
+    bits = Fraction(storage.k_bits + storage.v_bits, 16)
+    scales = Fraction(storage.vector_bytes, model.facts.head_dim)
+    if storage.group:
+        scales += Fraction(storage.scale_bytes, storage.group)
+    step = step_model(
+        model.facts,
+        shape.gpu,
+        model.engine,
+        tp=shape.tp,
+        weights=shape.weights,
+        kv_dtype=usable.flag,
+        kv_bytes_per_element=bits + scales,
+        decode_time_factor=usable.decode_time_factor,
+    )
+    if isinstance(step, Refusal):
+        return step
+    fit = affine_fit(step)
+    budget = chunk_tokens(model, shape.gpu)
+    cost = prefill_cost(step, budget)
+    timing = ReplicaTiming(
+        alpha_s=fit.alpha_s,
+        beta_s=fit.beta_s,
+        gamma_s_per_token=fit.gamma_s_per_token,
+        sigma_s_per_token=cost.sigma_s_per_token,
+        attention_fixed_s=cost.attention.fixed_s,
+        attention_s_per_token2=cost.attention.s_per_token2,
+        attention_ramp_tokens=cost.attention.ramp_tokens,
+        chunk_tokens=budget,
+    )
+    return ShapePhysics(timing, fit, usable, step.provider, (*step.estimated, *usable.warnings))
+
+
+def memory_of(
+    model: ModelSpec, shape: Shape, usable: Usable, context_tokens: int, batch: int
+) -> ReplicaMemory | Refusal:
+    """Memory of one GPU of a replica at a context limit and batch size."""
+    assert model.facts is not None and model.engine is not None
+    if shape.weights not in ("bf16", "fp8"):
+        return Refusal(Bottleneck.ENGINE, f"{shape.weights} weights are not understood yet", "bf16 or fp8")
+    return replica_memory(
+        model.facts,
+        shape.gpu,
+        model.engine,
+        tp=shape.tp,
+        weights=shape.weights,  # type: ignore[arg-type]
+        storage=usable.storage,
+        kv_dtype=usable.flag,
+        context_limit_tokens=context_tokens,
+        max_num_seqs=batch,
+        max_num_batched_tokens=chunk_tokens(model, shape.gpu),
+        utilization_ppm=utilization_ppm(model),
+    )
+
+
+def kv_margin(reserve: Reserve) -> float:
+    """The larger of the swing factor 1.2 and 1 / (1 - kv_headroom), not their product."""
+    return max(SEQUENCE_MARGIN, float(1 / (1 - Fraction(reserve.kv_headroom_ppm, 1_000_000))))
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Many (context limit, item) pairs on one shape: rates that a replica carries and what they hold.
+
+    Axes: pair, operating TPOT, operating TTFT. `sequences` and `kv_tokens` are for one request/s, with margins.
+    """
+
+    capacity_rps: FloatArray
+    sequences: FloatArray
+    kv_tokens: FloatArray
+    idle_tpot_s: FloatArray
+    idle_ttft_s: FloatArray
+
+
+def workloads(timing: ReplicaTiming, pairs: list[tuple[int, DemandItem]], reusable_ppm: dict[str, int]) -> Workload:
+    """Moments of (context limit, item) pairs as columns; only pairs of which some prompt fits may be asked."""
+    return stack([workload(served(_band(item), limit, reusable_ppm[item.class_name]), timing) for limit, item in pairs])
+
+
+def _band(item: DemandItem) -> Band:
+    assert item.band is not None
+    return item.band
+
+
+def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Reserve) -> Demand:
+    """Capacity and holdings of every pair at every operating promise (infinite TTFT: no promise)."""
+    by_tpot = capacity_of(work, tpot_s[None, :], np.inf).tpot_rps
+    by_ttft = capacity_of(work, np.inf, ttft_s[None, :]).ttft_rps
+    rates = np.minimum(by_tpot[:, :, None], by_ttft[:, None, :])
+    sequences, kv_tokens = np.zeros_like(rates), np.zeros_like(rates)
+    for f in range(len(ttft_s)):
+        held = load_of(work, tpot_s[None, :], rates[:, :, f])
+        sequences[:, :, f], kv_tokens[:, :, f] = held.sequences, held.kv_tokens
+    none = np.zeros((rates.shape[0], 1))
+    return Demand(
+        rates,
+        sequences * SEQUENCE_MARGIN,
+        kv_tokens * kv_margin(reserve),
+        p95_tpot_of(work, none)[:, 0],
+        p95_ttft_of(work, none)[:, 0],
+    )
+
+
+def predicted(timing: ReplicaTiming, item: DemandItem, context_tokens: int, reusable_ppm: int, rate_rps: float) -> tuple[float, float]:
+    """p95 TPOT and TTFT in seconds of one item alone at a rate on one replica."""
+    work = workload(served(_band(item), context_tokens, reusable_ppm), timing)
+    return float(p95_tpot_of(work, rate_rps)), float(p95_ttft_of(work, rate_rps))
+
+
+def quality_of(scenario: Scenario, model: ModelSpec, preset: str, wanted: QualityFloor) -> FloorVerdict:
+    """The verdict of a preset on a class's floor."""
+    assert model.facts is not None
+    return floor(load_presets()[preset], wanted, model_id=model.facts.id, policy=scenario.compression)
+
+
+def preset_evidence(preset: str, wanted: QualityFloor, model_id: str, policy: CompressionPolicy) -> tuple[str, ...]:
+    """What a preset's quality rests on for a class."""
+    row = load_presets()[preset]
+    return (*floor(row, wanted, model_id=model_id, policy=policy).evidence, f"bytes: {row.ratio_evidence}")

@@ -1,0 +1,65 @@
+"""Collects why configurations fell, and folds what is the same reason into one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from planner.candidates.types import Rejection
+from planner.catalog.types import Refusal
+
+
+@dataclass
+class _Fold:
+    refusal: Refusal
+    order: float
+    count: int = 0
+    choices: dict[str, set[str]] = field(default_factory=dict)
+
+
+class Rejections:
+    """Rejections by (model, class, bottleneck, key); of one key the mildest message is kept and the count grows."""
+
+    def __init__(self) -> None:
+        self._folds: dict[tuple[str, str | None, str, str], _Fold] = {}
+
+    def add(
+        self,
+        model: str,
+        refusal: Refusal,
+        *,
+        key: str,
+        count: int,
+        class_name: str | None = None,
+        order: float = 0.0,
+        choices: dict[str, str] | None = None,
+    ) -> None:
+        """One refusal for `count` configurations; `order` says which of several messages is mildest (lowest)."""
+        at = (model, class_name, str(refusal.bottleneck), key)
+        fold = self._folds.setdefault(at, _Fold(refusal, order))
+        if order < fold.order:
+            fold.refusal, fold.order = refusal, order
+        fold.count += count
+        for name, value in (choices or {}).items():
+            fold.choices.setdefault(name, set()).add(value)
+
+    def rows(self, offered: dict[str, dict[str, Iterable[str]]]) -> tuple[Rejection, ...]:
+        """All rejections, sorted. `offered` has each model's choices: a choice is named unless every value fell."""
+        found = []
+        for (model, class_name, _, key), fold in self._folds.items():
+            words = [f"{model} {key}".strip()]
+            for name, values in sorted(fold.choices.items()):
+                if values != set(offered[model].get(name, ())):
+                    words.append("/".join(sorted(values)))
+            found.append(
+                Rejection(
+                    model=model,
+                    subject=" ".join(words),
+                    bottleneck=fold.refusal.bottleneck,
+                    message=fold.refusal.message,
+                    nearest=fold.refusal.nearest,
+                    class_name=class_name,
+                    count=fold.count,
+                )
+            )
+        return tuple(sorted(found, key=lambda r: (r.model, r.class_name or "", r.bottleneck, r.subject, r.message)))

@@ -1,0 +1,129 @@
+"""The candidate table: demand items, replica configurations with their integer loads, and rejections with reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from planner.catalog.types import Bottleneck
+from planner.memory.pool import ReplicaMemory
+from planner.traffic.lengths import Band
+from planner.traffic.queueing import ReplicaTiming
+
+RowName = Literal["gpu_time", "sequences", "kv"]
+ROW_NAMES: tuple[RowName, ...] = ("gpu_time", "sequences", "kv")
+
+LOAD_UNIT = 10**12
+"""One replica's capacity in integer load units: amounts are rounded up once, by less than 1e-12 of a replica."""
+
+
+@dataclass(frozen=True)
+class DemandItem:
+    """One length band of one class: what is routed as a whole. `band` is None where a capacity table stands.
+
+    `output_tokens_per_s` is at mean load and weighs quality; `peak_rps` sizes.
+    """
+
+    name: str
+    class_name: str
+    model: str
+    weight_ppm: int
+    peak_rps: Fraction
+    output_tokens_per_s: Fraction
+    band: Band | None
+
+
+@dataclass(frozen=True, order=True)
+class Config:
+    """A replica configuration. The operating promise is what every class on it gets at least, after `confidence`.
+
+    With a capacity table only `model`, `gpu` and `gpus` carry meaning.
+    """
+
+    model: str
+    gpu: str
+    gpus: int
+    weights: str = ""
+    kv_preset: str = ""
+    context_limit_tokens: int = 0
+    max_batch: int = 0
+    max_num_batched_tokens: int = 0
+    tpot_limit_ns: int = 0
+    ttft_limit_ns: int = 0
+
+    @property
+    def name(self) -> str:
+        """A stable, readable name; it also breaks ties between plans of equal cost."""
+        if not self.context_limit_tokens:
+            return f"{self.model}/{self.gpu}"
+        ttft = f"/ttft{self.ttft_limit_ns}" if self.ttft_limit_ns else ""
+        return (
+            f"{self.model}/{self.gpu}/tp{self.gpus}/{self.weights}/{self.kv_preset}/ctx{self.context_limit_tokens}"
+            f"/seqs{self.max_batch}/tpot{self.tpot_limit_ns}{ttft}"
+        )
+
+
+@dataclass(frozen=True)
+class ItemLoad:
+    """What a whole item costs on a candidate, in the candidate's load units, and what it loses there.
+
+    Shares are of the item's own requests.
+    """
+
+    gpu_time: int
+    sequences: int
+    kv: int
+    rejected: Fraction
+    cut_short: Fraction
+    loss_ppm: int
+    loss_flag: str | None = None
+
+    def amount(self, row: RowName) -> int:
+        """The amount in one of the three load rows."""
+        return {"gpu_time": self.gpu_time, "sequences": self.sequences, "kv": self.kv}[row]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that at least one item may run on. `loads` has (item index, load).
+
+    `unit` is one replica's whole capacity, `capacity` what `reserve.utilization` leaves of it. `timing` is what the
+    loads were computed from. With a capacity table `memory` and `timing` are None and only GPU time is a row.
+    """
+
+    config: Config
+    unit: int
+    capacity: int
+    utilization_ppm: int
+    memory: ReplicaMemory | None
+    timing: ReplicaTiming | None
+    loads: tuple[tuple[int, ItemLoad], ...]
+    provider: str = ""
+    fit_mean_error: float = 0.0
+    fit_max_error: float = 0.0
+    estimated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why something is not in the table. `subject` is the choice, `count` how many configurations fell with it."""
+
+    model: str
+    subject: str
+    bottleneck: Bottleneck
+    message: str
+    nearest: str | None
+    class_name: str | None
+    count: int
+
+
+@dataclass(frozen=True)
+class CandidateTable:
+    """The table that the constraint program chooses from. `examined` counts configurations before any test."""
+
+    items: tuple[DemandItem, ...]
+    candidates: tuple[Candidate, ...]
+    rejections: tuple[Rejection, ...]
+    examined: int
+    dominated: int

@@ -1,0 +1,87 @@
+"""Reading the data files that ship with kvplan, and users' JSON files without raising on bad content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+import yaml
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+MAX_CONFIG_BYTES = 4_000_000
+"""Largest `config.json` that is read. Published ones hold a few kilobytes; more is some other file."""
+
+CATALOG_DATE = "2026-11-22"
+"""The day on which the facts of the catalog were collected."""
+
+_HERE = Path(__file__).parent
+
+
+class _RepeatedKeyError(ValueError):
+    """A JSON object names the same key twice, so that one of the values would be lost."""
+
+
+def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _RepeatedKeyError(key)
+        found[key] = value
+    return found
+
+
+def _no_constant(text: str) -> Json:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def read_json_object(path: Path) -> dict[str, Json] | str:
+    """Read one JSON object; anything else is returned as a sentence that says what is wrong with the file."""
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            return f"is larger than {MAX_CONFIG_BYTES:,} bytes, so it is no config.json"
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return f"cannot be read: {reason}"
+    try:
+        tree: Json = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        return f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+    except _RepeatedKeyError as error:
+        return f"repeats the key '{error}'"
+    except RecursionError:
+        return "is nested too deeply"
+    except ValueError as error:
+        return f"is not JSON: {error}"
+    return tree if isinstance(tree, dict) else "holds no JSON object at its top"
+
+
+@cache
+def data_rows(name: str) -> dict[str, dict[str, Json]]:
+    """The rows of one of kvplan's own YAML files (`gpus.yaml`, `engines.yaml`), by id."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    tree: dict[str, dict[str, dict[str, Json]]] = yaml.load((_HERE / name).read_bytes(), Loader=loader)  # noqa: S506
+    return tree["rows"]
+
+
+@cache
+def model_paths() -> dict[str, Path]:
+    """The model files of the catalog, by id."""
+    return {path.stem: path for path in sorted((_HERE / "models").glob("*.json"))}
+
+
+@cache
+def catalog_version() -> str:
+    """Date and SHA-256 of every data file of the catalog, names included: `2026-11-22/5f0c...`."""
+    digest = hashlib.sha256()
+    for path in (_HERE / "engines.yaml", _HERE / "gpus.yaml", *model_paths().values()):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{path.name}\n{len(content)}\n".encode())
+        digest.update(content)
+    return f"{CATALOG_DATE}/{digest.hexdigest()}"

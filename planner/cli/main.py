@@ -1,0 +1,58 @@
+"""The `kvplan` command: its sub-commands and what happens to errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from planner import __version__
+from planner.cli.check import check
+from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, fail
+from planner.cli.solve import solve
+from planner.cli.validate import validate
+from planner.errors import InputError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="kvplan")
+def kvplan() -> None:
+    """Plan GPU capacity for LLM serving: a YAML scenario in, a proved and checked plan out.
+
+    \b
+    Start here:
+      kvplan validate scenarios/prod.yaml
+      kvplan solve scenarios/prod.yaml -o plan.json
+      kvplan check plan.json
+
+    \b
+    Exit codes: 0 done, 1 wrong input, 2 wrong command line, 3 proved infeasible, 4 no plan in the time limit,
+    6 check disproved the plan, 70 a bug in kvplan, 130 interrupted.
+    """
+
+
+for command in (solve, validate, check):
+    kvplan.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line and turns every error into a message and an exit code."""
+    try:
+        code = kvplan.main(standalone_mode=False)
+        sys.stdout.flush()
+    except InputError as error:
+        fail(str(error), EXIT_INPUT)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        fail("kvplan: interrupted; nothing was written", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # the last line of defense: no traceback reaches a user unasked
+        if os.environ.get("KVPLAN_DEBUG"):
+            raise
+        fail(f"kvplan: a bug in kvplan: {type(error).__name__}: {error} (KVPLAN_DEBUG=1 shows where)", EXIT_BUG)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,83 @@
+"""`kvplan solve`: scenario in, plan out."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from planner.cli.output import EXIT_INFEASIBLE, EXIT_NO_PLAN, EXIT_OK, width, write_whole
+
+if TYPE_CHECKING:
+    from planner.plan.types import Plan
+
+
+@click.command()
+@click.argument("file", type=click.Path(), metavar="FILE")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the plan document (JSON) to a file.")
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value; `*` matches one level.")
+@click.option("--what-if", "what_if", multiple=True, metavar="NAME", help="Apply a what_if block of the file.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--show-candidates", is_flag=True, help="Print the candidate table instead of solving.")
+@click.option("--time-limit", default=300.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS")
+@click.option("--require-optimal", is_flag=True, help="Exit 4 when the plan is not proved optimal.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Every rejection, every source, times.")
+def solve(
+    file: str,
+    output: str | None,
+    sets: tuple[str, ...],
+    what_if: tuple[str, ...],
+    form: str,
+    show_candidates: bool,
+    time_limit: float,
+    require_optimal: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Find the plan that keeps every promise of a scenario at the lowest cost, and prove it.
+
+    \b
+    Examples:
+      kvplan solve scenarios/prod.yaml
+      kvplan solve scenarios/prod.yaml -o plan.json --set "traffic.chat.peak=36 req/s"
+      kvplan solve scenarios/prod.yaml --show-candidates
+    """
+    from planner import pipeline
+
+    scenario = pipeline.load(file, sets, what_if)
+    if show_candidates:
+        from planner.report.candidates import candidates_json, candidates_text
+
+        table = pipeline.table(scenario)
+        click.echo(candidates_json(table) if form == "json" else candidates_text(scenario, table, width()), nl=False)
+        return EXIT_OK
+    progress = None if quiet or not sys.stderr.isatty() else _progress
+    plan = pipeline.plan(scenario, pipeline.Options(time_limit, progress=progress), file)
+    _show(plan, output, form, verbose)
+    return _exit_code(plan, require_optimal)
+
+
+def _progress(line: str) -> None:
+    click.echo(f"\r\x1b[2K{line}", nl=False, err=True)
+
+
+def _show(plan: Plan, output: str | None, form: str, verbose: bool) -> None:
+    from planner.plan.io import to_json
+    from planner.report.text import plan_text
+
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[2K", nl=False, err=True)
+    text = to_json(plan) if form == "json" or output else ""
+    if output:
+        write_whole(output, text)
+    click.echo(text if form == "json" else plan_text(plan, width(), verbose=verbose), nl=False)
+
+
+def _exit_code(plan: Plan, require_optimal: bool) -> int:
+    if plan.status == "infeasible":
+        return EXIT_INFEASIBLE
+    if plan.status == "unknown" or (require_optimal and plan.status != "optimal"):
+        return EXIT_NO_PLAN
+    return EXIT_OK

@@ -1,0 +1,47 @@
+"""`kvplan validate`: is the file right? No solver, no physics."""
+
+from __future__ import annotations
+
+import click
+
+from planner.errors import Diagnostic, InputError
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value, as in `solve`.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing when all is well.")
+def validate(files: tuple[str, ...], sets: tuple[str, ...], quiet: bool) -> None:
+    """Check schema, units and references of scenarios, with all their mistakes at once.
+
+    \b
+    Example:
+      kvplan validate scenarios/*.yaml
+    """
+    from planner import pipeline
+
+    problems: list[Diagnostic] = []
+    lines: list[str] = []
+    for file in files:
+        try:
+            scenario = pipeline.load(file, sets)
+        except InputError as error:
+            problems.extend(error.diagnostics)
+            continue
+        counts = (
+            (len(scenario.models), "model"),
+            (len(scenario.traffic), "traffic class"),
+            (len(scenario.inventory), "pool"),
+            (len(scenario.what_if), "what-if block"),
+        )
+        lines.append(f"{file}: ok ({', '.join(_count(n, word) for n, word in counts)})")
+    if not quiet:
+        for line in lines:
+            click.echo(line)
+    if problems:
+        raise InputError(problems)
+
+
+def _count(number: int, word: str) -> str:
+    plural = "es" if word.endswith("s") else "s"
+    return f"{number} {word}{'' if number == 1 else plural}"

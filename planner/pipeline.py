@@ -1,0 +1,156 @@
+"""The public Python API: load a scenario, plan it, check a plan. Everything that solves starts here.
+
+    from planner import pipeline
+    scenario = pipeline.load("scenarios/prod.yaml", sets=["traffic.chat.peak=36 req/s"])
+    plan = pipeline.plan(scenario)
+    findings = pipeline.check("plan.json")
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner import __version__
+from planner.attach import attach
+from planner.scenario.resolve import load_scenario
+from planner.scenario.types import Scenario
+
+if TYPE_CHECKING:
+    from planner.candidates import CandidateTable
+    from planner.plan.check import Finding
+    from planner.plan.document import Decision, Verdict
+    from planner.plan.types import Conflict, Plan, Run
+    from planner.solver.program import Program, Solution
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to solve. The time limit is wall clock; a plan that it cut short says that it is not reproducible."""
+
+    time_limit_s: float = 300.0
+    backend: str = "cpsat"
+    progress: Progress | None = None
+
+
+def load(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()) -> Scenario:
+    """A resolved scenario with its presets and capacity tables checked.
+
+    Raises:
+        InputError: every mistake in the file, its parents, its `what_if` blocks and the overrides, sorted.
+    """
+    return attach(load_scenario(path, sets, what_if))
+
+
+def table(scenario: Scenario) -> CandidateTable:
+    """The candidate table: all the physics, no solver."""
+    from planner.candidates import build_table
+
+    return build_table(scenario)
+
+
+def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> Plan:
+    """Solves a scenario: a sealed plan document, whatever its status."""
+    from planner.plan.document import Verdict, build_plan
+    from planner.plan.io import seal
+    from planner.solver.build import build_program
+    from planner.solver.objective import solve
+
+    options = options or Options()
+    clock = [time.perf_counter()]
+    candidates = table(scenario)
+    clock.append(time.perf_counter())
+    program = build_program(scenario, candidates)
+    solution = solve(
+        program, time_limit_s=options.time_limit_s, backend=options.backend, progress=options.progress
+    )
+    conflicts: tuple[Conflict, ...] = ()
+    if solution.status == "infeasible":
+        conflicts = _conflicts(scenario, candidates, program)
+    clock.append(time.perf_counter())
+    seconds = {
+        "candidates": round(clock[1] - clock[0], 3),
+        "solve": round(clock[2] - clock[1], 3),
+    }
+    decision = _decision(scenario, candidates, program, solution)
+    stages = tuple((stage.name, stage.bound) for stage in solution.stages)
+    verdict: Verdict = Verdict(solution.status, stages, conflicts)
+    run = _run(scenario, solution, seconds, file)
+    return seal(build_plan(scenario, candidates, decision, verdict, run))
+
+
+def check(path: str | Path, *, use_hash: bool = True) -> list[Finding]:
+    """Everything in a plan file that does not hold; empty when the plan stands.
+
+    Raises:
+        InputError: the file is not a plan.
+    """
+    from planner.plan.check import check_tree
+    from planner.plan.io import read_tree
+
+    return check_tree(read_tree(str(path)), str(path), use_hash=use_hash)[1]
+
+
+def _decision(
+    scenario: Scenario, candidates: CandidateTable, program: Program, solution: Solution
+) -> Decision | None:
+    from planner.candidates.groups import pool_groups
+    from planner.plan.document import Decision, Placed
+
+    if not solution.replicas:
+        return None
+    groups = pool_groups(scenario)
+    by_config = {candidate.config.name: candidate for candidate in candidates.candidates}
+    routed: dict[int, list[tuple[int, Fraction]]] = {}
+    for item, column, share in solution.routing:
+        routed.setdefault(column, []).append((item, share))
+    placed = tuple(
+        Placed(by_config[column.config], groups[column.group], solution.replicas[c], tuple(sorted(routed.get(c, []))))
+        for c, column in enumerate(program.columns)
+        if solution.replicas[c]
+    )
+    nodes = {pool.name: solution.nodes[p] for p, pool in enumerate(program.pools)}
+    return Decision(placed, nodes)
+
+
+def _run(scenario: Scenario, solution: Solution, seconds: dict[str, float], file: str) -> Run:
+    from importlib.metadata import version
+
+    from planner.catalog import catalog_version
+    from planner.plan.types import Run
+
+    return Run(
+        kvplan=__version__,
+        python=platform.python_version(),
+        ortools=version("ortools"),
+        catalog=catalog_version(),
+        file=file,
+        seconds=seconds,
+        places={path: str(place) for path, place in sorted(scenario.places.items())},
+        proof=solution.proof,
+        reproducible=solution.reproducible,
+    )
+
+
+def _conflicts(scenario: Scenario, candidates: CandidateTable, program: Program) -> tuple[Conflict, ...]:
+    from planner.plan.conflicts import from_findings, unserved
+    from planner.solver.diagnose import diagnose
+
+    found = unserved(scenario, candidates)
+    return found or from_findings(scenario, diagnose(program))
+
+
+def without_files(scenario: Scenario) -> Scenario:
+    """The scenario with file paths reduced to their names, as it is embedded in plans."""
+    models = {
+        name: replace(model, capacity_path=Path(model.capacity_path).name if model.capacity_path else None)
+        for name, model in scenario.models.items()
+    }
+    return replace(scenario, models=models)

@@ -1,0 +1,170 @@
+"""The independent check: derives everything in a plan again, without a solver.
+
+1. The candidate table is computed again from the embedded scenario; every deployment must be one of its rows.
+2. The document is built again from the stored decision (replicas, nodes, routing) and compared value by value;
+   what rests on measured physics may differ by 1e-9 relative, everything else must be equal.
+3. Every row of the program is added up in exact arithmetic on the stored integers (`plan.rows`).
+4. The hash.
+
+Which values are decisive is the complement of `NOT_DERIVED`: those are facts about the run or the proof, which no check
+without a solver can repeat; what can be said of them (a bound never above its value) is a row of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from planner.candidates import Candidate, CandidateTable, build_table
+from planner.candidates.groups import pool_groups
+from planner.plan import io
+from planner.plan.document import Decision, Placed, Verdict, build_plan
+from planner.plan.rows import broken_rows
+from planner.plan.types import Deployment, Plan
+
+RELATIVE = 1e-9
+"""How far a number that rests on floating-point physics may be from the one derived here."""
+
+NOT_DERIVED = ("hash", "run", "conflicts")
+"""Top-level keys that are not derived again."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that does not hold: which row or value, what is stored, what was derived."""
+
+    row: str
+    stored: str
+    derived: str
+
+    def __str__(self) -> str:
+        return f"{self.row}: the plan says {self.stored}, derived {self.derived}"
+
+
+def check_tree(tree: dict[str, Any], path: str, *, use_hash: bool = True) -> tuple[Plan, list[Finding]]:
+    """The plan and everything that does not hold in it; an empty list is a passed check.
+
+    Raises:
+        InputError: the document cannot be read as a plan at all.
+    """
+    plan = io.parse(tree, path)
+    findings = list(_derived_again(plan, tree))
+    findings += [Finding(row, stored, derived) for row, stored, derived in broken_rows(plan)]
+    if use_hash and plan.hash != io.digest(tree):
+        findings.append(Finding("hash", plan.hash, io.digest(tree)))
+    return plan, list(dict.fromkeys(findings))
+
+
+def _derived_again(plan: Plan, tree: dict[str, Any]) -> Iterator[Finding]:
+    table = build_table(plan.scenario)
+    if plan.status in ("infeasible", "unknown"):
+        yield from _compare(tree, io.to_tree(build_plan(plan.scenario, table, None, _verdict(plan), plan.run)))
+        return
+    placed, missing = _placed(plan, table)
+    yield from missing
+    if missing:
+        return
+    nodes = {name: pool.nodes for name, pool in plan.pools.items()}
+    unknown = sorted(set(nodes) - set(plan.scenario.inventory))
+    if unknown:
+        yield Finding(f"pools.{unknown[0]}", "a pool", "no such pool in the scenario")
+        return
+    again = build_plan(plan.scenario, table, Decision(placed, nodes), _verdict(plan), plan.run)
+    yield from _compare(tree, io.to_tree(again))
+
+
+def _verdict(plan: Plan) -> Verdict:
+    return Verdict(plan.status, tuple((stage.name, stage.bound) for stage in plan.objective), plan.conflicts)
+
+
+def _placed(plan: Plan, table: CandidateTable) -> tuple[tuple[Placed, ...], list[Finding]]:
+    groups = {(g.gpu, g.region, g.gpus_per_node): g for g in pool_groups(plan.scenario)}
+    index = {item.name: k for k, item in enumerate(table.items)}
+    placed, missing = [], []
+    for name, deployment in sorted(plan.deployments.items()):
+        candidate = _find(table, deployment)
+        group = groups.get((deployment.gpu, deployment.region, deployment.gpus_per_node))
+        unknown = [route.item for route in deployment.routing if route.item not in index]
+        if isinstance(candidate, Finding):
+            missing.append(replace(candidate, row=f"deployments.{name}.{candidate.row}"))
+        elif group is None:
+            read = f"{deployment.gpu} in {deployment.region}, {deployment.gpus_per_node} a node"
+            missing.append(Finding(f"deployments.{name}", read, "no pool of this kind in the scenario"))
+        elif unknown:
+            missing.append(Finding(f"deployments.{name}.routing", unknown[0], "no such traffic band in the scenario"))
+        elif deployment.replicas <= plan.scenario.reserve.spare_replicas:
+            need = f"more than the {plan.scenario.reserve.spare_replicas} spare replicas"
+            missing.append(Finding(f"deployments.{name}.replicas", str(deployment.replicas), need))
+        else:
+            eligible = {k for k, _ in candidate.loads}
+            shares = tuple((index[r.item], r.share) for r in deployment.routing)
+            barred = [plan_item for k, _ in shares if k not in eligible for plan_item in [table.items[k].name]]
+            if barred:
+                row = f"deployments.{name}.routing.{barred[0]}"
+                missing.append(Finding(row, "routed here", "this configuration may not serve it"))
+            placed.append(Placed(candidate, group, deployment.replicas, shares))
+    return tuple(placed), missing
+
+
+_CONFIG_FIELDS = (
+    ("weights", "weights"),
+    ("kv_preset", "kv_preset"),
+    ("context_limit_tokens", "context_limit_tokens"),
+    ("max_batch", "max_batch"),
+    ("max_num_batched_tokens", "max_num_batched_tokens"),
+    ("operating_tpot_ns", "tpot_limit_ns"),
+    ("operating_ttft_ns", "ttft_limit_ns"),
+)
+
+
+def _find(table: CandidateTable, deployment: Deployment) -> Candidate | Finding:
+    """The table's row for a deployment, or a finding that names the field in which the nearest row differs."""
+    gpus = deployment.gpus // deployment.replicas if deployment.replicas else 0
+    nearest: tuple[int, Finding] | None = None
+    for candidate in table.candidates:
+        config = candidate.config
+        if (config.model, config.gpu) != (deployment.model, deployment.gpu):
+            continue
+        wrong = [
+            Finding(own, str(getattr(deployment, own)), str(getattr(config, other)))
+            for own, other in _CONFIG_FIELDS
+            if getattr(deployment, own) != getattr(config, other)
+        ]
+        if config.gpus != gpus:
+            wrong.append(Finding("gpus", str(deployment.gpus), f"{config.gpus} a replica"))
+        if not wrong:
+            return candidate
+        if nearest is None or len(wrong) < nearest[0]:
+            nearest = (len(wrong), wrong[0])
+    if nearest is None:
+        return Finding("model", f"{deployment.model} on {deployment.gpu}", "no such candidate")
+    return nearest[1]
+
+
+def _compare(stored: Any, derived: Any, path: str = "") -> Iterator[Finding]:
+    """Differences between two JSON trees; keys that only the stored one has are read over (a later minor version)."""
+    if isinstance(derived, dict) and isinstance(stored, dict):
+        for key, value in derived.items():
+            if path or key not in NOT_DERIVED:
+                yield from _compare(stored.get(key), value, f"{path}.{key}" if path else key)
+        if path in ("deployments", "pools", "models"):
+            for key in sorted(set(stored) - set(derived)):
+                yield Finding(f"{path}.{key}", "present", "absent")
+    elif isinstance(derived, list) and isinstance(stored, list):
+        if len(derived) != len(stored):
+            yield Finding(path, f"{len(stored)} entries", f"{len(derived)} entries")
+        for index, (old, new) in enumerate(zip(stored, derived, strict=False)):
+            yield from _compare(old, new, f"{path}[{index}]")
+    elif not _same(stored, derived):
+        yield Finding(path, repr(stored), repr(derived))
+
+
+def _same(stored: Any, derived: Any) -> bool:
+    if stored == derived and type(stored) is type(derived):
+        return True
+    numbers = (int, float)
+    if isinstance(stored, numbers) and isinstance(derived, numbers) and not isinstance(stored, bool):
+        return abs(Fraction(stored) - Fraction(derived)) <= RELATIVE * max(abs(Fraction(stored)), abs(Fraction(derived)))
+    return False

@@ -1,0 +1,87 @@
+"""Where a plan's numbers come from, and what its reader must know: sources and warnings, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from planner.candidates import CandidateTable, Config
+from planner.candidates.physics import CONFIDENCE_SOURCE, preset_evidence
+from planner.plan.types import Deployment, Evidence
+from planner.scenario.types import Scenario
+
+
+def evidence(scenario: Scenario, used: Sequence[Deployment], table: CandidateTable) -> tuple[Evidence, ...]:
+    """One row a fact that the plan leans on, sorted."""
+    rows = {*_catalog_rows(scenario, used), *_preset_rows(scenario, used), *_money_rows(scenario)}
+    for deployment in used:
+        for candidate in table.candidates:
+            if candidate.provider and _same(deployment, candidate.config):
+                name = f"{deployment.model} on {deployment.gpu}"
+                rows.add(Evidence("performance", name, candidate.provider, bool(candidate.estimated)))
+                break
+    return tuple(sorted(rows, key=lambda row: (row.kind, row.id, row.text)))
+
+
+def _same(deployment: Deployment, config: Config) -> bool:
+    """Whether a configuration has the deployment's shape, which is what a latency provider answers for."""
+    gpus = deployment.gpus // deployment.replicas
+    mine = (deployment.model, deployment.gpu, deployment.weights, deployment.kv_preset, gpus)
+    return mine == (config.model, config.gpu, config.weights, config.kv_preset, config.gpus)
+
+
+def _catalog_rows(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[Evidence]:
+    for name in sorted({d.model for d in used}):
+        model = scenario.models[name]
+        if model.facts is not None and model.engine is not None:
+            yield Evidence("model", model.facts.id, model.facts.source, False)
+            text = f"{model.engine.source}; asked for {model.engine.requested}"
+            yield Evidence("engine", f"{model.engine.name}@{model.engine.version}", text, False)
+        elif model.capacity_path is not None:
+            yield Evidence("capacity_table", name, f"{model.capacity_path}: no memory and no latency is planned", False)
+    gpus = {pool.gpu.id: pool.gpu for pool in scenario.inventory.values()}
+    for gpu_id in sorted({d.gpu for d in used}):
+        gpu = gpus[gpu_id]
+        note = f"; not checked: {', '.join(gpu.estimated)}" if gpu.estimated else ""
+        yield Evidence("gpu", gpu_id, gpu.source + note, gpu.memory_estimated or bool(gpu.estimated))
+
+
+def _preset_rows(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[Evidence]:
+    for deployment in used:
+        for route in deployment.routing if deployment.kv_preset else ():
+            traffic = scenario.traffic[route.class_name]
+            facts = scenario.models[deployment.model].facts
+            assert facts is not None
+            for text in preset_evidence(deployment.kv_preset, traffic.quality, facts.id, scenario.compression):
+                yield Evidence("preset", f"{deployment.kv_preset} for {traffic.name}", text, False)
+
+
+def _money_rows(scenario: Scenario) -> Iterator[Evidence]:
+    for name, pool in scenario.inventory.items():
+        yield Evidence("price", name, pool.source, False)
+    for name, limit in scenario.limits.items():
+        yield Evidence("limit", name, limit.source, False)
+
+
+def warnings(scenario: Scenario, used: Sequence[Deployment], table: CandidateTable) -> tuple[str, ...]:
+    """What is carried but not acted on, judged, or estimated; one sentence each, in a fixed order."""
+    return tuple(dict.fromkeys(_warnings(scenario, used, table)))
+
+
+def _warnings(scenario: Scenario, used: Sequence[Deployment], table: CandidateTable) -> Iterable[str]:
+    physics = any(model.facts is not None for model in scenario.models.values())
+    if physics:
+        yield f"confidence {scenario.reserve.confidence}: {CONFIDENCE_SOURCE[scenario.reserve.confidence]}"
+    for deployment in used:
+        for note in deployment.notes:
+            yield f"{deployment.model} on {deployment.gpu}: {note}"
+    for name in sorted(scenario.models):
+        if scenario.models[name].capacity_path is not None:
+            yield f"{name}: capacity from {scenario.models[name].capacity_path}; memory and latency are not planned"
+    spot = sorted(name for name, pool in scenario.inventory.items() if pool.spot)
+    if spot:
+        yield f"not acted on: spot ({', '.join(spot)}) is planned as if it were never reclaimed"
+    slow = sorted(name for name, pool in scenario.inventory.items() if pool.start_up_us is not None)
+    if slow:
+        yield f"not acted on: start_up ({', '.join(slow)}); all nodes are planned as running"
+    if scenario.guardrails:
+        yield f"not acted on: guardrails ({', '.join(sorted(scenario.guardrails))}) are checked when plans are compared"

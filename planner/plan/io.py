@@ -1,0 +1,100 @@
+"""Plan documents as JSON: canonical text, hash, reading with the format's rules."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner.errors import Diagnostic, InputError
+from planner.plan.types import FORMAT_VERSION, Plan
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+OUTSIDE_THE_HASH = ("hash", "run")
+"""Keys that describe the run, not the plan."""
+
+
+@cache
+def _adapter() -> TypeAdapter[Plan]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Plan)
+
+
+def to_tree(plan: Plan) -> dict[str, Any]:
+    """The document as plain JSON values."""
+    tree: dict[str, Any] = _adapter().dump_python(plan, mode="json")
+    return tree
+
+
+def digest(tree: dict[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of everything but `hash` and `run`."""
+    hashed = {key: value for key, value in tree.items() if key not in OUTSIDE_THE_HASH}
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def seal(plan: Plan) -> Plan:
+    """The same plan with its hash."""
+    return replace(plan, hash=digest(to_tree(plan)))
+
+
+def to_json(plan: Plan) -> str:
+    """The document as text: keys sorted, two spaces, one final newline."""
+    return json.dumps(to_tree(plan), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_tree(path: str) -> dict[str, Any]:
+    """The JSON object in a plan file; InputError with line and column where it is not one of ours."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+        tree = json.loads(text, parse_constant=_no_constant)
+    except OSError as error:
+        raise InputError([Diagnostic(path, 0, 0, "KV801", f"cannot read the plan: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise InputError([Diagnostic(path, 0, 0, "KV801", "cannot read the plan: it is not UTF-8 text")]) from None
+    except json.JSONDecodeError as error:
+        message = f"this is not JSON: {error.msg}; write the file that `kvplan solve -o plan.json` made"
+        raise InputError([Diagnostic(path, error.lineno, error.colno, "KV802", message)]) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError([Diagnostic(path, 1, 1, "KV802", f"this is not a plan: {error}")]) from None
+    if not isinstance(tree, dict) or "format_version" not in tree:
+        message = "this is not a plan: no `format_version`; write the file that `kvplan solve -o plan.json` made"
+        raise InputError([Diagnostic(path, 1, 1, "KV803", message)])
+    return tree
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"the number {name} is not allowed")
+
+
+def parse(tree: dict[str, Any], path: str) -> Plan:
+    """A Plan from JSON values. Unknown keys of a later minor version are read over; another major is refused."""
+    from pydantic import ValidationError
+
+    version = tree.get("format_version")
+    if not isinstance(version, str) or version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
+        message = f"plan format {version!r} is not understood: this kvplan reads {FORMAT_VERSION.split('.')[0]}.x"
+        raise InputError([Diagnostic(path, 0, 0, "KV804", message)])
+    try:
+        return _adapter().validate_python(tree)
+    except (ValidationError, ZeroDivisionError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise InputError([Diagnostic(path, 0, 0, "KV805", f"the plan cannot be read: {error}")]) from None
+        found = []
+        for problem in error.errors(include_url=False, include_input=True):
+            where = ".".join(str(part) for part in problem["loc"])
+            read = repr(problem["input"])[:60]
+            found.append(Diagnostic(path, 0, 0, "KV805", f"{where}: {problem['msg']}; read {read}"))
+        raise InputError(found) from None
+
+
+def plan_schema() -> dict[str, Any]:
+    """JSON Schema of the document, from the same records."""
+    schema = _adapter().json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kvplan plan", **schema}

@@ -1,0 +1,95 @@
+"""What a deployment keeps: its promises at the load that the plan gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from planner.candidates import Candidate, DemandItem
+from planner.candidates.physics import confidence_factors, predicted, provider_band
+from planner.plan.types import LoadRow, Promise, StepTimes
+from planner.scenario.types import Scenario, TrafficClass
+
+
+def step_times(candidate: Candidate) -> StepTimes | None:
+    """The fitted step behind a candidate's loads."""
+    timing = candidate.timing
+    if timing is None:
+        return None
+    return StepTimes(
+        alpha_ns=_ns(timing.alpha_s),
+        beta_ns=_ns(timing.beta_s),
+        gamma_ns=_ns(timing.gamma_s_per_token),
+        prefill_ns_per_token=_ns(timing.sigma_s_per_token),
+        fit_mean_error_ppm=round(candidate.fit_mean_error * 1_000_000),
+        fit_max_error_ppm=round(candidate.fit_max_error * 1_000_000),
+    )
+
+
+def _ns(seconds: float) -> float:
+    return round(seconds * 1e9, 6)
+
+
+def promises(
+    scenario: Scenario,
+    items: tuple[DemandItem, ...],
+    candidate: Candidate,
+    shares: Sequence[tuple[int, Fraction]],
+    loads: Sequence[LoadRow],
+) -> tuple[Promise, ...]:
+    """One row a class and promise: the worst over its bands here, at this deployment's GPU time, with confidence."""
+    if candidate.timing is None:
+        return ()
+    result: list[Promise] = []
+    by_class: dict[str, list[int]] = {}
+    for k, _ in shares:
+        by_class.setdefault(items[k].class_name, []).append(k)
+    for name in sorted(by_class):
+        result.extend(_class_promises(scenario, scenario.traffic[name], items, candidate, by_class[name], loads))
+    return tuple(result)
+
+
+def _class_promises(
+    scenario: Scenario,
+    traffic: TrafficClass,
+    items: tuple[DemandItem, ...],
+    candidate: Candidate,
+    own: list[int],
+    loads: Sequence[LoadRow],
+) -> list[Promise]:
+    assert candidate.timing is not None
+    slo, rows = traffic.slo, []
+    if slo.finish_within_us is not None:
+        busiest = max(row.used_ppm for row in loads)
+        predicted = -(-slo.finish_within_us * busiest // 1_000_000)
+        rows.append(
+            Promise(traffic.name, "finish_within", predicted, slo.finish_within_us, "load rows", "at full load")
+        )
+        return rows
+    gpu_time = sum((term.amount * term.share for term in loads[0].terms), Fraction(0))
+    load = float(gpu_time / (candidate.unit * loads[0].replicas_counted))
+    tpot, ttft = 0.0, 0.0
+    factor_tpot, factor_ttft = confidence_factors(scenario.reserve.confidence)
+    for k in own:
+        one_tpot, one_ttft = _predict(items, k, candidate, load, traffic.reusable_prefix_ppm)
+        tpot, ttft = max(tpot, one_tpot), max(ttft, one_ttft)
+    band = provider_band(scenario.reserve.confidence)
+    for metric, value, limit in (
+        ("tpot_p95", tpot * factor_tpot, slo.tpot_p95_us),
+        ("ttft_p95", ttft * factor_ttft, slo.ttft_p95_us),
+    ):
+        if limit is not None:
+            rows.append(
+                Promise(traffic.name, metric, round(value * 1e6), limit, "roofline", band)  # type: ignore[arg-type]
+            )
+    return rows
+
+
+def _predict(
+    items: tuple[DemandItem, ...], k: int, candidate: Candidate, load: float, reusable_ppm: int
+) -> tuple[float, float]:
+    """p95 TPOT and TTFT of this band alone at the rate that makes the replica as busy as the mix does."""
+    assert candidate.timing is not None
+    amount = dict(candidate.loads)[k].gpu_time
+    rate = load * float(items[k].peak_rps * candidate.unit / amount) * float(1 - dict(candidate.loads)[k].rejected)
+    return predicted(candidate.timing, items[k], candidate.config.context_limit_tokens, reusable_ppm, rate)

@@ -1,0 +1,259 @@
+"""The plan document as frozen records: one JSON document is the product, and every other room reads only this.
+
+Money is a decimal string in the scenario's currency, shares are exact fractions ("3/8"), times are nanoseconds or
+microseconds as the name says, loads are integers. `run` is outside the hash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from planner.memory.pool import ReplicaMemory
+from planner.scenario.types import Scenario
+
+FORMAT_VERSION = "1.0"
+"""Minor versions add keys, major versions break readers."""
+
+Status = Literal["optimal", "feasible", "infeasible", "unknown"]
+
+
+@dataclass(frozen=True)
+class ObjectiveStage:
+    """One lexicographic objective: its value and the best proved bound, in `unit`."""
+
+    name: str
+    value: int
+    bound: int | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class LoadTerm:
+    """One item's part of a load row: `amount` is what the whole item costs, `share` the part routed here."""
+
+    item: str
+    amount: int
+    share: Fraction
+
+
+@dataclass(frozen=True)
+class LoadRow:
+    """sum of amount * share <= capacity * replicas_counted (exactly); `used_ppm` is the left over the right side, rounded."""
+
+    name: Literal["gpu_time", "sequences", "kv"]
+    capacity: int
+    replicas_counted: int
+    terms: tuple[LoadTerm, ...]
+    used_ppm: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """What part of a class's length band goes here, and what happens to it."""
+
+    item: str
+    class_name: str
+    prompt_tokens: tuple[int, int]
+    band_ppm: int
+    share: Fraction
+    requests_per_s: Fraction
+    rejected: Fraction
+    cut_short: Fraction
+    loss_ppm: int
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A promise to a class on this deployment. `predicted_us` includes `confidence`; `operating_us` is the load limit."""
+
+    class_name: str
+    metric: Literal["ttft_p95", "tpot_p95", "finish_within"]
+    predicted_us: int
+    limit_us: int
+    provider: str
+    band: str
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """The affine step that the load rows rest on: alpha + beta * sequences + gamma * resident tokens, in nanoseconds."""
+
+    alpha_ns: float
+    beta_ns: float
+    gamma_ns: float
+    prefill_ns_per_token: float
+    fit_mean_error_ppm: int
+    fit_max_error_ppm: int
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One configuration on one group of pools."""
+
+    model: str
+    gpu: str
+    region: str
+    gpus_per_node: int
+    weights: str
+    parallel: str
+    replicas: int
+    gpus: int
+    context_limit_tokens: int
+    max_batch: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization_ppm: int
+    kv_preset: str
+    operating_tpot_ns: int
+    operating_ttft_ns: int
+    pools: dict[str, int]
+    memory: ReplicaMemory | None
+    step: StepTimes | None
+    loads: tuple[LoadRow, ...]
+    routing: tuple[Route, ...]
+    promises: tuple[Promise, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """What is bought of a pool and what it does. GPUs are split into busy, spare and idle."""
+
+    gpu: str
+    region: str
+    nodes: int
+    nodes_offered: int
+    nodes_committed: int
+    gpus_busy: int
+    gpus_spare: int
+    gpus_idle: int
+    price_per_gpu_h: str
+    cost_per_h: str
+    cost_per_month: str
+    committed_per_month: str
+
+
+@dataclass(frozen=True)
+class LimitRow:
+    """One limit of the scenario: what is used of it. `path` is the scenario line; texts carry their unit."""
+
+    path: str
+    used: Fraction
+    limit: Fraction
+    unit: str
+    slack_ppm: int
+    binding: bool
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """A model's part of the bill, by its share of the busy GPUs of each pool."""
+
+    cost_per_month: str
+    tokens_per_month: str
+    cost_per_million_tokens: str | None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the whole plan costs and takes."""
+
+    cost_per_h: str
+    cost_per_month: str
+    cost_over_horizon: str
+    gpus: int
+    gpus_busy: int
+    gpus_spare: int
+    gpus_idle: int
+    power_w: str
+    cost_per_million_tokens: str | None
+
+
+@dataclass(frozen=True)
+class RejectedChoice:
+    """Why a choice of the scenario is not in the plan."""
+
+    model: str
+    subject: str
+    bottleneck: str
+    message: str
+    nearest: str | None
+    class_name: str | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """For an infeasible scenario: what must give, by itself, and the least value that would do."""
+
+    path: str
+    message: str
+    repair: str | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where a number comes from."""
+
+    kind: Literal["model", "gpu", "engine", "preset", "performance", "price", "limit", "capacity_table"]
+    id: str
+    text: str
+    estimated: bool
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """How many configurations were examined, refused, dominated and offered to the solver."""
+
+    examined: int
+    refused: int
+    dominated: int
+    offered: int
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Whether a replay has confirmed the promises."""
+
+    status: Literal["not_simulated"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """How this run went. Not part of the hash."""
+
+    kvplan: str
+    python: str
+    ortools: str
+    catalog: str
+    file: str
+    seconds: dict[str, float]
+    places: dict[str, str]
+    proof: str
+    reproducible: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The document. Without a plan (infeasible, unknown) deployments and pools are empty and `totals` is None."""
+
+    format_version: str
+    status: Status
+    gap_ppm: int | None
+    objective: tuple[ObjectiveStage, ...]
+    totals: Totals | None
+    deployments: dict[str, Deployment]
+    pools: dict[str, PoolPlan]
+    limits: tuple[LimitRow, ...]
+    models: dict[str, ModelCost]
+    conflicts: tuple[Conflict, ...]
+    rejected: tuple[RejectedChoice, ...]
+    candidates: Candidates
+    evidence: tuple[Evidence, ...]
+    warnings: tuple[str, ...]
+    certificate: Certificate
+    scenario: Scenario
+    hash: str
+    run: Run

@@ -1,0 +1,229 @@
+"""The plan as a terminal page: what is bought, what it keeps, what binds, what was not chosen and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from rich.text import Text
+
+from planner.plan.types import Deployment, LimitRow, Plan, Promise, RejectedChoice
+from planner.report import numbers
+from planner.report.layout import indented, render, table_of
+
+MOST_REJECTED = 6
+MOST_LIMITS = 14
+FAR_PPM = 500_000
+"""Limits with more than half left are shown with -v only."""
+
+
+def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
+    """The whole page, without color, `columns` wide."""
+    parts = [_headline(plan)]
+    if plan.totals is None:
+        parts += [_conflicts(plan, columns), _not_chosen(plan, columns, verbose)]
+    else:
+        parts += [
+            _deployments(plan, columns),
+            _pools(plan, columns),
+            _limits(plan, columns, verbose),
+            _not_chosen(plan, columns, verbose),
+            _costs(plan, columns),
+        ]
+    parts.append(_warnings(plan, columns))
+    if verbose:
+        parts += [_memory(plan, columns), _evidence(plan, columns)]
+    parts.append(_footer(plan, columns))
+    return "\n".join(part for part in parts if part)
+
+
+def _headline(plan: Plan) -> str:
+    status = {"optimal": "OPTIMAL, proved", "infeasible": "INFEASIBLE, proved"}.get(plan.status, plan.status.upper())
+    if plan.totals is None:
+        return f"{plan.scenario.name}   {status}\n"
+    currency = plan.scenario.currency
+    gap = "" if plan.status == "optimal" else _gap(plan)
+    months = plan.scenario.horizon_h / 730
+    horizon = f"{float(months):g} mo" if months.denominator <= 12 else f"{float(plan.scenario.horizon_h):g} h"
+    total = numbers.money(plan.totals.cost_over_horizon, currency)
+    return (
+        f"{plan.scenario.name}   {status}{gap}   {numbers.money(plan.totals.cost_per_month, currency)} / month"
+        f"   {total} / {horizon}   {plan.totals.gpus} GPUs\n"
+    )
+
+
+def _gap(plan: Plan) -> str:
+    return " (no bound)" if plan.gap_ppm is None else f" (within {plan.gap_ppm / 10_000:.2f}% of the best possible)"
+
+
+def _deployments(plan: Plan, columns: int) -> str:
+    table = table_of(
+        ("deployment", "left"), ("pool", "left"), ("replicas", "left"), ("shape", "left"), ("weights", "left"),
+        ("context", "right"), ("batch", "right"), ("KV", "left"), ("KV used", "right"), ("TTFT p95", "right"),
+        ("TPOT p95", "right"),
+    )  # fmt: skip
+    for name, deployment in plan.deployments.items():
+        pools = "\n".join(deployment.pools)
+        counts = "\n".join(str(count) for count in deployment.pools.values())
+        used = {row.name: row.used_ppm for row in deployment.loads}
+        table.add_row(
+            *(
+                Text(cell)
+                for cell in (
+                    name, pools, f"{counts} ({deployment.gpus} GPU)" if len(deployment.pools) == 1 else counts,
+                    deployment.parallel or "-", deployment.weights or "-",
+                    numbers.tokens(deployment.context_limit_tokens) if deployment.context_limit_tokens else "-",
+                    str(deployment.max_batch or "-"), deployment.kv_preset or "-",
+                    numbers.percent(used["kv"]) if "kv" in used else "-",
+                    *_latencies(deployment),
+                )
+            )
+        )  # fmt: skip
+    return render(table, columns)
+
+
+def _latencies(deployment: Deployment) -> tuple[str, str]:
+    """Tightest promise of each kind; a batch class shows when it is done instead."""
+    by_metric: dict[str, Promise] = {}
+    for promise in deployment.promises:
+        known = by_metric.get(promise.metric)
+        if known is None or _tightness(promise) > _tightness(known):
+            by_metric[promise.metric] = promise
+    shown = {metric: numbers.time_pair(p.predicted_us, p.limit_us) for metric, p in by_metric.items()}
+    batch = f"done in {shown['finish_within']}" if "finish_within" in shown else "-"
+    return shown.get("ttft_p95", batch), shown.get("tpot_p95", "-")
+
+
+def _tightness(promise: Promise) -> Fraction:
+    return Fraction(promise.predicted_us, promise.limit_us)
+
+
+def _pools(plan: Plan, columns: int) -> str:
+    table = table_of(
+        ("pool", "left"), ("GPU", "left"), ("nodes", "right"), ("busy + spare + idle GPUs", "right"),
+        ("price/GPU/h", "right"), ("per month", "right"),
+    )  # fmt: skip
+    currency = plan.scenario.currency
+    for name, pool in plan.pools.items():
+        used = f"{pool.gpus_busy} + {pool.gpus_spare} + {pool.gpus_idle}" if pool.nodes else "-"
+        table.add_row(
+            Text(name), Text(pool.gpu), f"{pool.nodes}/{pool.nodes_offered}", used,
+            numbers.money(pool.price_per_gpu_h, currency, places=2 if len(pool.price_per_gpu_h.split(".")[1]) < 3 else 4),
+            numbers.money(pool.cost_per_month, currency),
+        )  # fmt: skip
+    return render(table, columns)
+
+
+def _limits(plan: Plan, columns: int, verbose: bool) -> str:
+    rows = sorted(plan.limits, key=lambda row: (row.slack_ppm, row.path))
+    near = [row for row in rows if row.used and row.slack_ppm < FAR_PPM] or [row for row in rows if row.used][:3]
+    cut = rows if verbose else near[:MOST_LIMITS]
+    table = table_of(("limit", "left"), ("used", "right"), ("limit", "right"), ("free", "right"), ("", "left"))
+    for row in cut:
+        table.add_row(
+            Text(row.path), _quantity(row.used, row, plan), _quantity(row.limit, row, plan),
+            numbers.percent(max(row.slack_ppm, 0)),
+            Text(("* binding   " if row.binding else "            ") + _place(plan, row.path)),
+        )  # fmt: skip
+    return render(table, columns) if cut else ""
+
+
+def _place(plan: Plan, path: str) -> str:
+    """File name and line of a scenario path."""
+    return plan.run.places.get(path, "").rpartition("/")[2]
+
+
+def _quantity(value: Fraction, row: LimitRow, plan: Plan) -> str:
+    return numbers.quantity(value, row.unit, plan.scenario.currency)
+
+
+def _not_chosen(plan: Plan, columns: int, verbose: bool) -> str:
+    lines = [_rejection(r) for r in _spread(plan.rejected, len(plan.rejected) if verbose else MOST_REJECTED)]
+    if len(plan.rejected) > len(lines):
+        lines.append(f"and {len(plan.rejected) - len(lines)} more (-v shows all)")
+    currency = plan.scenario.currency
+    for name, pool in plan.pools.items():
+        if not pool.nodes:
+            node = plan.scenario.inventory[name].price_micro_per_node_h * 730
+            cost = numbers.money(str(node / 1_000_000), currency)
+            lines.append(f"{name}: +{cost} / month per node, not needed")
+    return indented("not chosen", lines, columns)
+
+
+def _rejection(choice: RejectedChoice) -> str:
+    nearest = f"; {choice.nearest} would do" if choice.nearest else ""
+    times = f" ({choice.count} configurations)" if choice.count > 1 else ""
+    return f"{choice.subject}: {choice.message}{nearest}{times}"
+
+
+def _spread(rejected: Sequence[RejectedChoice], most: int) -> list[RejectedChoice]:
+    """The commonest reason of each kind and model first, so that a short list shows every kind."""
+    ranked = sorted(rejected, key=lambda r: (-r.count, r.subject, r.message))
+    seen: set[tuple[str, str]] = set()
+    first, rest = [], []
+    for choice in ranked:
+        key = (choice.model, choice.bottleneck)
+        (rest if key in seen else first).append(choice)
+        seen.add(key)
+    return (first + rest)[:most]
+
+
+def _costs(plan: Plan, columns: int) -> str:
+    currency = plan.scenario.currency
+    parts = [
+        f"{name} {numbers.money(cost.cost_per_million_tokens, currency)}"
+        for name, cost in plan.models.items()
+        if cost.cost_per_million_tokens is not None
+    ]
+    lines = [f"{', '.join(parts)} per million tokens at mean load"] if parts else []
+    assert plan.totals is not None
+    lines.append(
+        f"{numbers.money(plan.totals.cost_per_h, currency)} / h; "
+        f"{numbers.quantity(Fraction(plan.totals.power_w), 'W', currency)} TDP; taxes, network and storage not included"
+    )
+    return indented("cost", lines, columns)
+
+
+def _conflicts(plan: Plan, columns: int) -> str:
+    texts = []
+    for number, conflict in enumerate(plan.conflicts, start=1):
+        place = _place(plan, conflict.path)
+        repair = [f"would do: {conflict.repair}"] if conflict.repair else []
+        lines = [f"{conflict.path}   {place}".rstrip(), conflict.message, *repair]
+        texts.append(indented(f"reason {number}", lines, columns))
+    return "\n".join(texts)
+
+
+def _warnings(plan: Plan, columns: int) -> str:
+    return indented("note", plan.warnings, columns)
+
+
+def _memory(plan: Plan, columns: int) -> str:
+    table = table_of(
+        ("memory per GPU", "left"), ("total", "right"), ("weights", "right"), ("activations", "right"),
+        ("non-torch", "right"), ("graphs", "right"), ("KV pool", "right"), ("tokens", "right"),
+    )  # fmt: skip
+    shown = False
+    for name, deployment in plan.deployments.items():
+        if (m := deployment.memory) is not None:
+            shown = True
+            cells = (m.total_bytes, m.weights_bytes, m.activation_bytes, m.non_torch_bytes, m.cuda_graph_bytes)
+            table.add_row(
+                Text(name), *(numbers.gib(b) for b in (*cells, m.available_kv_bytes)), f"{m.pool_tokens:,}"
+            )
+    return render(table, columns) if shown else ""
+
+
+def _evidence(plan: Plan, columns: int) -> str:
+    lines = [f"{e.kind} {e.id}: {e.text}{' (estimated)' if e.estimated else ''}" for e in plan.evidence]
+    return indented("sources", lines, columns)
+
+
+def _footer(plan: Plan, columns: int) -> str:
+    seconds = sum(plan.run.seconds.values())
+    counts = plan.candidates
+    line = (
+        f"{counts.examined:,} configurations examined, {counts.offered:,} offered to the solver; {seconds:.1f} s; "
+        f"kvplan {plan.run.kvplan}; {plan.hash[:19]}"
+    )
+    return indented("run", [line], columns)
