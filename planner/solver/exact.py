@@ -1,0 +1,291 @@
+"""The exact judge: routing as a rational linear program, and every row of the program checked without a float.
+
+Given replicas, is there a routing? Shares f >= 0 with sum f = 1 per item, `sum amount * f <= capacity * serving` per
+load row of a used column, and the share limits. Items fall into independent components (a model's items meet on
+its columns), each a tiny program. The answer is the routing, lexicographically smallest by (item name, column name)
+and first of least quality loss if asked, or a Farkas cut that no choice of replicas without a routing satisfies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+from planner.solver.cuts import Duals, ServingCut, serving_cut
+from planner.solver.packing import fits
+from planner.solver.program import Column, Program, Solution
+from planner.solver.simplex import Tableau
+
+
+@dataclass(frozen=True)
+class Routing:
+    """A routing: shares above 0 as (item, column, share) in order, their quality loss, and the cut that proves it least."""
+
+    shares: tuple[tuple[int, int, Fraction], ...]
+    loss: Fraction
+    cut: ServingCut | None = None
+
+
+@dataclass(frozen=True)
+class FarkasCut:
+    """No routing exists; `cut` holds for every choice of replicas that has one, and fails for this one."""
+
+    cut: ServingCut
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One component as a tableau in the making: pairs are the shares, then come slacks, then artificials."""
+
+    items: tuple[int, ...]
+    pairs: tuple[tuple[int, int], ...]
+    tableau: Tableau
+    loads: tuple[tuple[int, int], ...]
+    shares: tuple[int, ...]
+
+    @property
+    def artificial(self) -> int:
+        """The first artificial variable; the k-th item owns `artificial + k`."""
+        return len(self.pairs) + len(self.loads) + len(self.shares)
+
+
+def serving(program: Program, replicas: Sequence[int]) -> dict[int, int]:
+    """Replicas that serve, for the columns that do: what is left once `spare_replicas` are lost."""
+    spare = program.spare_replicas
+    return {c: count - spare for c, count in enumerate(replicas) if count > spare}
+
+
+def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> Routing | FarkasCut:
+    """The lexicographically smallest routing for these replicas, or why there is none; exact.
+
+    Args:
+        program: The program.
+        replicas: Replicas per column.
+        minimize_loss: Only routings of least quality loss count; the routing then carries its optimality cut.
+
+    Returns:
+        The routing, or the Farkas cut of the first component without one.
+    """
+    if any(limit.max < 0 for limit in program.share_limits):
+        return FarkasCut(ServingCut((), 1))
+    used = serving(program, replicas)
+    shares: list[tuple[int, int, Fraction]] = []
+    loss = Fraction(0)
+    duals = Duals({}, {}, {})
+    for items, limits in _components(program, used):
+        part = _build(program, used, items, limits)
+        line = part.tableau.minimize({part.artificial + k: 1 for k in range(len(items))})
+        if line[-1]:
+            found = _duals(program, used, part, line, artificial_cost=1)
+            return FarkasCut(serving_cut(program, found, used, with_loss=False))
+        _seal(part)
+        if minimize_loss:
+            more = _least_loss(program, used, part)
+            duals = Duals(*({**a, **b} for a, b in zip(_maps(duals), _maps(more), strict=True)))
+        _smallest(program, part)
+        for index, (item, column) in enumerate(part.pairs):
+            share = part.tableau.value(index)
+            if share:
+                shares.append((item, column, share))
+    losses = [dict(column.losses) for column in program.columns]
+    loss = sum((share * losses[column][item] for item, column, share in shares), Fraction(0))
+    cut = serving_cut(program, duals, used, with_loss=True) if minimize_loss else None
+    return Routing(tuple(sorted(shares)), loss, cut)
+
+
+def _maps(duals: Duals) -> tuple[Mapping[int, Fraction], Mapping[int, Fraction], Mapping[int, Fraction]]:
+    return duals.items, duals.shares, duals.paid
+
+
+def _components(program: Program, used: Mapping[int, int]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Independent groups of items, each with the share limits that bind it to its columns in use."""
+    leader = list(range(len(program.items)))
+
+    def find(item: int) -> int:
+        while leader[item] != item:
+            leader[item] = leader[leader[item]]
+            item = leader[item]
+        return item
+
+    def join(items: Iterable[int]) -> None:
+        roots = sorted({find(item) for item in items})
+        for root in roots[1:]:
+            leader[root] = roots[0]
+
+    limits = [sorted({i for i, c, a in limit.use if c in used and a}) for limit in program.share_limits]
+    for column in used:
+        join(item for item, _ in program.columns[column].losses)
+    for members in limits:
+        join(members)
+    for root in sorted({find(item) for item in range(len(leader))}):
+        items = tuple(item for item in range(len(leader)) if find(item) == root)
+        yield items, tuple(r for r, members in enumerate(limits) if members and find(members[0]) == root)
+
+
+def _build(program: Program, used: Mapping[int, int], items: tuple[int, ...], limits: tuple[int, ...]) -> _Part:
+    """The starting tableau of a component: slacks are basic on load and share rows, artificials on demand rows."""
+    order = sorted(
+        ((item, c) for c in used for item, _ in program.columns[c].losses if item in set(items)),
+        key=lambda pair: (program.items[pair[0]].name, program.columns[pair[1]].name),
+    )
+    position = {pair: index for index, pair in enumerate(order)}
+    rows: list[tuple[dict[int, int], int]] = []
+    loads: list[tuple[int, int]] = []
+    for column in sorted({column for _, column in order}):
+        for index, load in enumerate(program.columns[column].loads):
+            entries = {position[item, column]: a for item, a in load.use if (item, column) in position and a}
+            if entries:
+                rows.append((entries, load.capacity * used[column]))
+                loads.append((column, index))
+    for limit in limits:
+        shares: dict[int, int] = {}
+        for item, column, amount in program.share_limits[limit].use:
+            if (item, column) in position:
+                shares[position[item, column]] = shares.get(position[item, column], 0) + amount
+        rows.append((shares, program.share_limits[limit].max))
+    slack, artificial = len(order), len(order) + len(rows)
+    width = artificial + len(items) + 1
+    lines = []
+    for index, (entries, right) in enumerate(rows):
+        lines.append(_line(width, {**entries, slack + index: 1}, right))
+    for k, item in enumerate(items):
+        ones = {position[pair]: 1 for pair in order if pair[0] == item}
+        lines.append(_line(width, {**ones, artificial + k: 1}, 1))
+    tableau = Tableau(lines, [slack + i for i in range(len(rows))] + [artificial + k for k in range(len(items))])
+    return _Part(items, tuple(order), tableau, tuple(loads), limits)
+
+
+def _line(width: int, entries: Mapping[int, int], right: int) -> list[int]:
+    line = [0] * width
+    for column, value in entries.items():
+        line[column] = value
+    line[-1] = right
+    return line
+
+
+def _seal(part: _Part) -> None:
+    """Ends phase 1: artificials leave the basis and never come back."""
+    artificials = set(range(part.artificial, part.artificial + len(part.items)))
+    part.tableau.locked |= artificials
+    part.tableau.expel(artificials)
+
+
+def _least_loss(program: Program, used: Mapping[int, int], part: _Part) -> Duals:
+    """Minimizes the quality loss, stays on the optimal face, and returns the duals in loss units."""
+    losses = {pair: dict(program.columns[pair[1]].losses)[pair[0]] for pair in part.pairs}
+    scale = lcm(*(loss.denominator for loss in losses.values())) if losses else 1
+    costs = {index: int(losses[pair] * scale) for index, pair in enumerate(part.pairs)}
+    line = part.tableau.minimize(costs)
+    found = _duals(program, used, part, line, artificial_cost=0)
+    part.tableau.lock_positive(line)
+    return Duals(*({key: value / scale for key, value in m.items()} for m in _maps(found)))
+
+
+def _duals(program: Program, used: Mapping[int, int], part: _Part, line: list[int], *, artificial_cost: int) -> Duals:
+    """Reads the multipliers off the reduced costs of slacks (`v`, `w`) and artificials (`cost - u`)."""
+    den, slack = part.tableau.den, len(part.pairs)
+    items = {k: artificial_cost - Fraction(line[part.artificial + i], den) for i, k in enumerate(part.items)}
+    paid: dict[int, Fraction] = {column: Fraction(0) for _, column in part.pairs}
+    for index, (column, load) in enumerate(part.loads):
+        paid[column] += program.columns[column].loads[load].capacity * Fraction(line[slack + index], den)
+    first = slack + len(part.loads)
+    shares = {limit: Fraction(line[first + i], den) for i, limit in enumerate(part.shares)}
+    return Duals(items, shares, paid)
+
+
+def _smallest(program: Program, part: _Part) -> None:
+    """Moves to the lexicographically smallest solution of the face: each share in turn as small as it can be."""
+    tableau = part.tableau
+    for index in range(len(part.pairs)):
+        if index not in tableau.basis:
+            tableau.locked.add(index)
+            continue
+        tableau.lock_positive(tableau.minimize({index: 1}))
+
+
+def violations(program: Program, solution: Solution) -> list[str]:
+    """Every row of the program in exact arithmetic: the names of the rows that the solution breaks."""
+    replicas, nodes = solution.replicas, solution.nodes
+    if len(replicas) != len(program.columns) or len(nodes) != len(program.pools):
+        return ["the solution has the wrong number of replicas or nodes"]
+    return [
+        *_broken_integers(program, replicas, nodes),
+        *_broken_models(program, replicas),
+        *_broken_shares(program, replicas, solution.routing),
+    ]
+
+
+def broken_integer_rows(program: Program, replicas: Sequence[int], nodes: Sequence[int]) -> list[str]:
+    """Names of the rows over replicas and nodes alone that are broken."""
+    return [*_broken_integers(program, replicas, nodes), *_broken_models(program, replicas)]
+
+
+def _broken_integers(program: Program, replicas: Sequence[int], nodes: Sequence[int]) -> Iterator[str]:
+    """Bounds, packing and node limits."""
+    for column, count in zip(program.columns, replicas, strict=True):
+        if not 0 <= count <= column.upper:
+            yield f"replicas {column.name}: {count} not in 0..{column.upper}"
+    for pool, count in zip(program.pools, nodes, strict=True):
+        if not pool.lower <= count <= pool.upper:
+            yield f"nodes {pool.name}: {count} not in {pool.lower}..{pool.upper}"
+    for index, group in enumerate(program.groups):
+        used = [(c.gpus, n) for c, n in zip(program.columns, replicas, strict=True) if c.group == index and n]
+        bought = sum(n for pool, n in zip(program.pools, nodes, strict=True) if pool.group == index)
+        if used and not fits(used, group.gpus_per_node, bought - group.spare_nodes):
+            yield f"packing {group.name}: the replicas do not fit into {bought - group.spare_nodes} nodes"
+    for limit in program.node_limits:
+        total = sum(amount * nodes[pool] for pool, amount in limit.use)
+        if total > limit.max:
+            yield f"limit {limit.name}: {total} > {limit.max}"
+
+
+def _broken_models(program: Program, replicas: Sequence[int]) -> Iterator[str]:
+    """Replica bounds and the number of configurations per model."""
+    for limit in program.models:
+        used = [(c.config, n) for c, n in zip(program.columns, replicas, strict=True) if c.model == limit.model and n]
+        total, configurations = sum(n for _, n in used), len({config for config, _ in used})
+        if total < limit.replicas_min:
+            yield f"replicas {limit.model}: {total} < {limit.replicas_min}"
+        if limit.replicas_max is not None and total > limit.replicas_max:
+            yield f"replicas {limit.model}: {total} > {limit.replicas_max}"
+        if limit.max_configurations is not None and configurations > limit.max_configurations:
+            yield f"configurations {limit.model}: {configurations} > {limit.max_configurations}"
+
+
+def _broken_shares(
+    program: Program, replicas: Sequence[int], routing: Sequence[tuple[int, int, Fraction]]
+) -> Iterator[str]:
+    """Demand, eligibility, load rows and share limits."""
+    used = serving(program, replicas)
+    total: dict[int, Fraction] = {}
+    at: dict[tuple[int, int], Fraction] = {}
+    for item, column, share in routing:
+        at[item, column] = at.get((item, column), Fraction(0)) + share
+        total[item] = total.get(item, Fraction(0)) + share
+        name = f"{program.items[item].name} on {program.columns[column].name}"
+        if share < 0:
+            yield f"share {name}: {share} < 0"
+        if share and column not in used:
+            yield f"share {name}: no replica serves"
+        if item not in {k for k, _ in program.columns[column].losses}:
+            yield f"share {name}: not eligible"
+    for index, item_ in enumerate(program.items):
+        if total.get(index, 0) != 1:
+            yield f"demand {item_.name}: {total.get(index, 0)} != 1"
+    for index, column_ in enumerate(program.columns):
+        yield from _broken_loads(index, column_, used.get(index, 0), at)
+    for limit in program.share_limits:
+        share_total = sum((amount * at.get((item, c), Fraction(0)) for item, c, amount in limit.use), Fraction(0))
+        if share_total > limit.max:
+            yield f"share limit {limit.name}: {share_total} > {limit.max}"
+
+
+def _broken_loads(
+    index: int, column: Column, replicas: int, at: Mapping[tuple[int, int], Fraction]
+) -> Iterator[str]:
+    for load in column.loads:
+        total = sum((amount * at.get((item, index), Fraction(0)) for item, amount in load.use), Fraction(0))
+        if total > load.capacity * replicas:
+            yield f"load {column.name} {load.name}: {total} > {load.capacity * replicas}"

@@ -1,0 +1,88 @@
+"""HiGHS through `ortools.math_opt`: the second backend. Shares stay continuous; nothing it says is believed unrounded.
+
+Values are rounded to integers and tested exactly by the caller. Its bound is lowered by the tolerance that floats may
+have cost, and raised again only as far as the objective is known to move in whole steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from math import ceil, gcd, inf, isfinite
+
+from planner.solver.backend import Answer
+from planner.solver.master import Master, Row, Terms
+
+RELATIVE_SLACK = 1e-9
+"""Share of the bound that double arithmetic may have lost (rows hold up to a million units of 2**-53 each)."""
+
+ABSOLUTE_SLACK = 1e-6
+"""HiGHS's own feasibility tolerance."""
+
+
+class MathOpt:
+    """A master in HiGHS, solved again and again as rows are added and the objective changes."""
+
+    name = "mathopt"
+
+    def __init__(self, master: Master, *, seed: int) -> None:
+        from ortools.math_opt.python import mathopt
+
+        self._mathopt = mathopt
+        self._master = master
+        self._seed = seed
+        self._model = mathopt.Model()
+        self._variables: list[mathopt.Variable] = []
+        for row in master.rows:
+            self.add(row)
+
+    def _sync(self) -> None:
+        """Adds the variables that the master gained since the last call."""
+        for variable in self._master.variables[len(self._variables) :]:
+            made = self._model.add_variable(
+                lb=variable.lower, ub=variable.upper, is_integer=not variable.share, name=""
+            )
+            self._variables.append(made)
+
+    def add(self, row: Row) -> None:
+        """Adds a row of the master, divided by its largest coefficient so that tolerances mean the same everywhere."""
+        self._sync()
+        scale = float(max((abs(a) for _, a in row.terms), default=1))
+        if not any(self._master.variables[v].share for v, _ in row.terms):
+            scale = 1.0
+        lower = -inf if row.lower is None else row.lower / scale
+        made = self._model.add_linear_constraint(lb=lower, ub=inf if row.upper is None else row.upper / scale)
+        for v, a in row.terms:
+            made.set_coefficient(self._variables[v], a / scale)
+
+    def minimize(self, terms: Terms, *, hint: Sequence[int] | None, time_limit_s: float) -> Answer:
+        """Minimizes a linear expression of integer variables; the hint is not used."""
+        self._sync()
+        self._model.minimize(sum(a * self._variables[v] for v, a in terms) if terms else 0)
+        parameters = self._mathopt.SolveParameters(
+            time_limit=timedelta(seconds=max(0.001, time_limit_s)),
+            random_seed=self._seed,
+            absolute_gap_tolerance=0.0,
+            relative_gap_tolerance=0.0,
+        )
+        result = self._mathopt.solve(self._model, self._mathopt.SolverType.HIGHS, params=parameters)
+        reasons = self._mathopt.TerminationReason
+        if result.termination.reason in (reasons.INFEASIBLE, reasons.INFEASIBLE_OR_UNBOUNDED):
+            return Answer("infeasible")
+        if not result.has_primal_feasible_solution():
+            return Answer("unknown")
+        found = result.variable_values()
+        values = tuple(round(found[variable]) for variable in self._variables)
+        value = sum(a * values[v] for v, a in terms)
+        bound = _whole_bound(result.termination.objective_bounds.dual_bound, terms) if terms else 0
+        proved = result.termination.reason == reasons.OPTIMAL and bound is not None and bound >= value
+        return Answer("optimal" if proved else "feasible", values, bound)
+
+
+def _whole_bound(dual_bound: float, terms: Terms) -> int | None:
+    """The least value the objective can take at or above a float bound: it moves in steps of its coefficients' gcd."""
+    if not isfinite(dual_bound):
+        return None
+    step = gcd(*(a for _, a in terms))
+    slack = ABSOLUTE_SLACK + RELATIVE_SLACK * abs(dual_bound)
+    return ceil((dual_bound - slack) / step) * step
