@@ -85,13 +85,22 @@ class Price:
 
 
 def quote(text: str) -> str:
-    """The text as an error shows it: at most 40 characters, nothing invisible.
+    """The text in quotes, as an error shows it.
 
     >>> quote("8k")
     "'8k'"
     """
-    shown = text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 3] + "..."
-    return "'" + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in shown) + "'"
+    return f"'{shorten(text, MAX_TEXT_CHARS)}'"
+
+
+def shorten(text: str, most_chars: int) -> str:
+    """The text with at most so many characters and nothing invisible.
+
+    >>> shorten("a" * 70 + "\\n", 8)
+    'aaaaa...'
+    """
+    shown = text if len(text) <= most_chars else text[: most_chars - 3] + "..."
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in shown)
 
 
 def parse_integer(text: str, example: str = "8", low: int = 0, high: int = MAX_INTEGER) -> int:

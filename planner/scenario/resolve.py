@@ -1,0 +1,345 @@
+"""The door of this room: a scenario file, its layers and overrides, checked and resolved into base units.
+
+All mistakes are collected and raised once. Every `what_if` block is applied and resolved too, so that a
+block that nobody has asked for today cannot rot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar, cast
+
+from planner.errors import InputError
+from planner.scenario import schema
+from planner.scenario.checks import Lookup, check
+from planner.scenario.fields import percentile_ppm, suggestion
+from planner.scenario.overrides import apply_block, apply_sets, load_tree
+from planner.scenario.source import Findings, ListNode, MapNode, Node, child_map, child_text, walk
+from planner.scenario.types import (
+    Budget,
+    CompressionPolicy,
+    EngineArgs,
+    Guardrail,
+    Lengths,
+    Limit,
+    ModelSpec,
+    Objective,
+    Place,
+    Pool,
+    QualityFloor,
+    ReplicaLimits,
+    Reserve,
+    Scenario,
+    Slo,
+    TrafficClass,
+)
+from planner.scenario.validate import validate
+from planner.units import DURATION_UNITS_US, HOUR_US, MICRO, PPM, quote
+
+_T = TypeVar("_T")
+
+DEFAULT_OBJECTIVE: tuple[Objective, ...] = ("cost", "gpus", "quality_loss")
+DEFAULT_HORIZON_US = DURATION_UNITS_US["mo"]
+SECONDS_PER_DAY = 86_400
+
+
+def load_scenario(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()) -> Scenario:
+    """The scenario of a file, in base units.
+
+    Args:
+        path: the YAML file; its name stands in diagnostics as it is given here.
+        sets: overrides `PATH=VALUE`, applied last and in order.
+        what_if: names of `what_if` blocks of the file, applied in order before `sets`.
+
+    Raises:
+        InputError: with every mistake of the file, of its parents, of its blocks and of the overrides.
+    """
+    findings = Findings()
+    written = load_tree(str(path), findings)
+    if written is None:
+        raise InputError(findings.items)
+    lookup = Lookup(Path(path).parent)
+    root = _apply_named_blocks(written, what_if, str(path), findings)
+    root = apply_sets(root, sets, findings)
+    scenario = _resolve(root, lookup, findings)
+    _check_what_if(written, lookup, findings)
+    if findings.items or scenario is None:
+        raise InputError(findings.items)
+    return scenario
+
+
+def _apply_named_blocks(root: MapNode, names: Sequence[str], file: str, findings: Findings) -> MapNode:
+    """The tree with the named what_if blocks applied."""
+    blocks = child_map(root, "what_if")
+    for name in names:
+        block = blocks[name].node if name in blocks else None
+        if isinstance(block, MapNode):
+            root = apply_block(root, block, findings)
+        else:
+            hint = suggestion(name, list(blocks)) if blocks else "the file has none"
+            findings.add(Place(file, 0, 0), "KV416", f"there is no what_if block {quote(name)}; {hint}")
+    return root
+
+
+def _check_what_if(written: MapNode, lookup: Lookup, findings: Findings) -> None:
+    """Resolves the file with each of its blocks; mistakes that only a block brings are reported at that
+    block."""
+    blocks = {name: entry for name, entry in child_map(written, "what_if").items() if child_map(entry.node)}
+    if not blocks:
+        return
+    base = Findings()
+    _resolve(written, lookup, base)
+    known = set(base.items) | set(findings.items)
+    for name, entry in blocks.items():
+        if not isinstance(entry.node, MapNode):
+            continue
+        found = Findings()
+        changed = apply_block(written, entry.node, found)
+        _resolve(changed, lookup, found)
+        own_places = _places_below(entry.node)
+        for item in (item for item in found.items if item not in known):
+            is_own = Place(item.file, item.line, item.col) in own_places
+            place = Place(item.file, item.line, item.col) if is_own else entry.key_place
+            findings.add(place, item.code, f"what_if {quote(name)}: {item.message}")
+
+
+def _places_below(node: Node) -> set[Place]:
+    """All places of a subtree."""
+    places = {node.place}
+    if isinstance(node, MapNode):
+        for entry in node.entries.values():
+            places |= {entry.key_place} | _places_below(entry.node)
+    if isinstance(node, ListNode):
+        for item in node.items:
+            places |= _places_below(item)
+    return places
+
+
+def _resolve(root: MapNode, lookup: Lookup, findings: Findings) -> Scenario | None:
+    """The scenario of a tree, or None when anything is wrong with it."""
+    before = len(findings.items)
+    block = validate(root, findings)
+    check(root, lookup, findings)
+    if block is None or len(findings.items) > before:
+        return None
+    return _build(block, root, lookup)
+
+
+def _build(block: schema.ScenarioBlock, root: MapNode, lookup: Lookup) -> Scenario:
+    """The frozen scenario of blocks that have passed every check."""
+    return Scenario(
+        name=block.name,
+        owner=block.owner or "",
+        horizon_h=Fraction(block.horizon or DEFAULT_HORIZON_US, HOUR_US),
+        currency=next(iter(block.inventory.values())).price.currency,
+        models={name: _model(name, model, root, lookup) for name, model in block.models.items()},
+        traffic={name: _class(name, traffic) for name, traffic in block.traffic.items()},
+        inventory={name: _pool(name, pool, lookup) for name, pool in block.inventory.items()},
+        limits={
+            name: Limit(name, limit.max, tuple(limit.per_node.items()), limit.source)
+            for name, limit in block.limits.items()
+        },
+        reserve=_reserve(block.reserve or schema.ReserveBlock()),
+        compression=_compression(block.compression or schema.CompressionBlock()),
+        budget=_budget(block.budget or schema.BudgetBlock()),
+        objective=cast("tuple[Objective, ...]", block.objective) if block.objective else DEFAULT_OBJECTIVE,
+        guardrails={name: _guardrail(name, guardrail) for name, guardrail in block.guardrails.items()},
+        what_if=tuple(block.what_if),
+        defaults=_defaults(block),
+        places={".".join(path): entry.place for path, entry in walk(root)},
+    )
+
+
+def _given(value: _T | None) -> _T:
+    """A value that the checks have made sure of."""
+    if value is None:
+        raise AssertionError("a required value passed the checks without being given")
+    return value
+
+
+def _model(name: str, block: schema.ModelBlock, root: MapNode, lookup: Lookup) -> ModelSpec:
+    limits = ReplicaLimits(block.replicas.min, block.replicas.max)
+    if block.capacity_table is not None:
+        path = lookup.file(_given(child_text(root, "models", name, "capacity_table")))
+        return ModelSpec(
+            name,
+            None,
+            None,
+            replicas=limits,
+            max_configurations=block.max_configurations,
+            capacity_path=str(path),
+        )
+    facts = lookup.model(_given(child_text(root, "models", name, "ref")))
+    engine = lookup.engine(_given(block.engine))
+    if isinstance(facts, str) or isinstance(engine, str):
+        raise AssertionError(f"models.{name} passed the checks without facts")
+    batch = block.max_batch or schema.BatchRange()
+    return ModelSpec(
+        name=name,
+        facts=facts,
+        engine=engine,
+        weights=_given(block.weights),
+        parallel=_given(block.parallel),
+        context_limits_tokens=_given(block.context_limit),
+        kv_presets=_given(block.kv_presets),
+        max_batch_min=batch.min,
+        max_batch_max=batch.max,
+        engine_args=_engine_args(block.engine_args or schema.EngineArgsBlock()),
+        replicas=limits,
+        max_configurations=block.max_configurations,
+    )
+
+
+def _engine_args(block: schema.EngineArgsBlock) -> EngineArgs:
+    share = block.gpu_memory_utilization
+    return EngineArgs(None if share is None else int(share * PPM), block.max_num_batched_tokens)
+
+
+def _class(name: str, block: schema.ClassBlock) -> TrafficClass:
+    """A class; one batch a day needs requests / finish_within, and has requests / 24 h as its mean."""
+    slo, quality = block.slo or schema.SloBlock(), block.quality or schema.QualityBlock()
+    if block.requests is not None:
+        peak = block.requests * MICRO / _given(slo.finish_within)
+        mean = block.requests / SECONDS_PER_DAY
+    else:
+        peak = _given(block.peak)
+        mean = block.mean if block.mean is not None else peak
+    return TrafficClass(
+        name=name,
+        model=block.model,
+        peak_rps=peak,
+        mean_rps=mean,
+        input_tokens=_lengths(block.input_tokens),
+        output_tokens=_lengths(block.output_tokens),
+        reusable_prefix_ppm=block.prefix.reusable if block.prefix else 0,
+        rejected_at_most_ppm=block.rejected_at_most or 0,
+        cut_short_at_most_ppm=block.cut_short_at_most or 0,
+        quality=QualityFloor(quality.max_accuracy_drop, quality.max_ppl_increase, quality.needs_recall),
+        slo=Slo(slo.ttft_p95, slo.tpot_p95, slo.finish_within),
+    )
+
+
+def _lengths(percentiles: dict[str, int] | None) -> Lengths | None:
+    if percentiles is None:
+        return None
+    points = sorted(
+        (_given(percentile_ppm(key)), tokens) for key, tokens in percentiles.items() if key != "max"
+    )
+    return Lengths(tuple(points), percentiles["max"])
+
+
+def _pool(name: str, block: schema.PoolBlock, lookup: Lookup) -> Pool:
+    price = block.price.micro if block.price.per == "gpu" else block.price.micro // block.gpus_per_node
+    return Pool(
+        name=name,
+        gpu=_given(lookup.gpu(block.gpu)),
+        region=block.region,
+        gpus_per_node=block.gpus_per_node,
+        committed_nodes=block.committed or 0,
+        available_nodes=block.available or 0,
+        price_micro_per_gpu_h=price,
+        source=block.source,
+        spot=block.spot,
+        start_up_us=block.start_up,
+    )
+
+
+def _reserve(block: schema.ReserveBlock) -> Reserve:
+    spare = block.spare or schema.SpareBlock()
+    return Reserve(
+        utilization_ppm=PPM if block.utilization is None else block.utilization,
+        kv_headroom_ppm=block.kv_headroom or 0,
+        confidence="p90" if block.confidence == "p90" else "p50",
+        spare_nodes=spare.nodes or 0,
+        spare_replicas=spare.replicas or 0,
+    )
+
+
+def _compression(block: schema.CompressionBlock) -> CompressionPolicy:
+    return CompressionPolicy(
+        policy="allow_published" if block.policy == "allow_published" else "supported",
+        allow=block.allow or (),
+        allow_proxy=bool(block.allow_proxy),
+    )
+
+
+def _budget(block: schema.BudgetBlock) -> Budget:
+    monthly = block.monthly.micro if block.monthly else None
+    return Budget(monthly, block.power, PPM if block.pue is None else int(block.pue * PPM))
+
+
+def _guardrail(name: str, block: schema.GuardrailBlock) -> Guardrail:
+    message = block.message or ""
+    if block.change_above is not None:
+        return Guardrail(name, "change_above", block.change_above, message)
+    if block.budget_above is not None:
+        return Guardrail(name, "budget_above", block.budget_above, message)
+    return Guardrail(name, "cost_above", _given(block.cost_above).micro, message)
+
+
+def _defaults(block: schema.ScenarioBlock) -> tuple[tuple[str, str], ...]:
+    """Every default that was taken, as (path, text), in the order of the language."""
+    taken: list[tuple[str, str, bool]] = [
+        ("owner", "nobody", block.owner is None),
+        ("horizon", "1mo", block.horizon is None),
+        ("objective", "[cost, gpus, quality_loss]", block.objective is None),
+    ]
+    for name, model in block.models.items():
+        taken += _model_defaults(f"models.{name}", model)
+    for name, traffic in block.traffic.items():
+        if not block.models[traffic.model].capacity_table:
+            taken += _class_defaults(f"traffic.{name}", traffic)
+        elif traffic.requests is None:
+            taken.append((f"traffic.{name}.mean", "the peak", traffic.mean is None))
+    reserve, budget = block.reserve or schema.ReserveBlock(), block.budget or schema.BudgetBlock()
+    compression = block.compression or schema.CompressionBlock()
+    taken += [
+        ("reserve.utilization", "100%", reserve.utilization is None),
+        ("reserve.kv_headroom", "0%", reserve.kv_headroom is None),
+        ("reserve.confidence", "p50", reserve.confidence is None),
+        ("reserve.spare", "{nodes: 0}", reserve.spare is None),
+        ("compression.policy", "supported", compression.policy is None),
+        ("compression.allow", "[]", compression.allow is None),
+        ("compression.allow_proxy", "false", compression.allow_proxy is None),
+        ("budget.monthly", "no limit", budget.monthly is None),
+        ("budget.power", "no limit", budget.power is None),
+        ("budget.pue", "1", budget.pue is None),
+    ]
+    return tuple((path, text) for path, text, is_taken in taken if is_taken)
+
+
+def _model_defaults(path: str, model: schema.ModelBlock) -> list[tuple[str, str, bool]]:
+    args = model.engine_args or schema.EngineArgsBlock()
+    taken = [
+        (f"{path}.replicas.min", "0", "min" not in model.replicas.model_fields_set),
+        (f"{path}.max_configurations", "unlimited", model.max_configurations is None),
+    ]
+    if model.capacity_table:
+        return taken
+    batch = model.max_batch or schema.BatchRange()
+    return [
+        (f"{path}.max_batch.min", "1", "min" not in batch.model_fields_set),
+        (f"{path}.max_batch.max", "the engine's default", batch.max is None),
+        (
+            f"{path}.engine_args.gpu_memory_utilization",
+            "the engine's default",
+            args.gpu_memory_utilization is None,
+        ),
+        (
+            f"{path}.engine_args.max_num_batched_tokens",
+            "the engine's default",
+            args.max_num_batched_tokens is None,
+        ),
+        *taken,
+    ]
+
+
+def _class_defaults(path: str, traffic: schema.ClassBlock) -> list[tuple[str, str, bool]]:
+    return [
+        (f"{path}.prefix.reusable", "0%", traffic.prefix is None),
+        (f"{path}.rejected_at_most", "0%", traffic.rejected_at_most is None),
+        (f"{path}.cut_short_at_most", "0%", traffic.cut_short_at_most is None),
+        (f"{path}.quality", "no floor", traffic.quality is None),
+    ]

@@ -1,0 +1,310 @@
+"""The scenario file as written: one frozen block a map, every key with its type and meaning.
+
+The JSON Schema for editors and docs/scenario.md are generated from these classes
+(`planner.scenario.describe`), with the docstring under each key as its description. Relations between keys
+are checked in `planner.scenario.checks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from planner.scenario.fields import (
+    ONE_OR_MANY,
+    AllowedRow,
+    Amount,
+    BatchTokens,
+    Confidence,
+    Count,
+    Duration,
+    EngineId,
+    Flag,
+    FormatVersion,
+    GpuId,
+    GpusPerNode,
+    HeadroomShare,
+    KeyName,
+    MemoryUtilization,
+    ModelRef,
+    Money,
+    Name,
+    Nodes,
+    ObjectiveName,
+    ParallelShape,
+    PathText,
+    PercentileKey,
+    Policy,
+    PositiveCount,
+    Power,
+    PresetId,
+    Price,
+    Pue,
+    Rate,
+    RequestsPerDay,
+    Share,
+    Text,
+    Threshold,
+    Tokens,
+    UtilizationShare,
+    Weights,
+)
+
+
+class Block(BaseModel):
+    """Base of all blocks: unknown keys are mistakes, nothing changes after reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BatchRange(Block):
+    """How many sequences of one replica may run at once."""
+
+    min: PositiveCount = 1
+    """Smallest batch size that the planner considers; the default is 1."""
+    max: PositiveCount | None = None
+    """Largest batch size that the planner considers; without it the engine's default."""
+
+
+class ReplicaRange(Block):
+    """How many replicas of a model may run, over all its configurations."""
+
+    min: Count = 0
+    """At least so many replicas; the default is 0."""
+    max: PositiveCount | None = None
+    """At most so many replicas; the default is unlimited."""
+
+
+class EngineArgsBlock(Block):
+    """Settings of the engine that are fixed; without them the engine's own defaults hold."""
+
+    gpu_memory_utilization: MemoryUtilization | None = None
+    """Share of the GPU's memory that the engine may use, as a plain number, as the engine writes it."""
+    max_num_batched_tokens: BatchTokens | None = None
+    """Tokens of one engine step, prefill chunks included."""
+
+
+class ModelBlock(Block):
+    """One model: what is fixed (a scalar) and what the planner may choose (a list).
+
+    With `capacity_table` a replica is one GPU and the table says how many requests it serves; the keys from
+    `ref` to `engine_args` are then left out. Without it `ref`, `engine`, `weights`, `parallel`,
+    `context_limit` and `kv_presets` are required.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["capacity_table"]},
+                {"required": ["ref", "engine", "weights", "parallel", "context_limit", "kv_presets"]},
+            ]
+        }
+    )
+
+    ref: ModelRef | None = None
+    """Catalog id of the model, or the path of its `config.json`."""
+    engine: EngineId | None = None
+    """Engine and version; memory accounting and defaults follow the version."""
+    weights: Annotated[tuple[Weights, ...], *ONE_OR_MANY] | None = None
+    """Number format of the weights."""
+    parallel: Annotated[tuple[ParallelShape, ...], *ONE_OR_MANY] | None = None
+    """Parallel shape of one replica: `tpN` is tensor parallelism over N GPUs of one node."""
+    context_limit: Annotated[tuple[Tokens, ...], *ONE_OR_MANY] | None = None
+    """Prompt and output together may have so many tokens."""
+    max_batch: BatchRange | None = None
+    """Bounds on the batch size; the default is the whole grid up to the engine's default."""
+    kv_presets: Annotated[tuple[PresetId, ...], *ONE_OR_MANY] | None = None
+    """Ids of the preset table: how the KV cache is stored."""
+    engine_args: EngineArgsBlock | None = None
+    """Engine settings that are fixed."""
+    capacity_table: PathText | None = None
+    """CSV file with the columns gpu, class, requests_per_s: measured capacity instead of physics."""
+    replicas: ReplicaRange = ReplicaRange()
+    """Bounds on the number of replicas."""
+    max_configurations: PositiveCount | None = None
+    """How many different replica configurations may run side by side; the default is unlimited."""
+
+
+class PrefixBlock(Block):
+    """Prompt tokens that the engine finds in its prefix cache."""
+
+    reusable: Share = 0
+    """Share of prompt tokens found cached: saves prefill time, never memory; the default is 0%."""
+
+
+class QualityBlock(Block):
+    """What the class demands of a KV preset, relative to 16-bit KV."""
+
+    max_accuracy_drop: Share | None = None
+    """Largest relative drop in task accuracy; the default is no floor."""
+    max_ppl_increase: Share | None = None
+    """Largest relative increase in perplexity; the default is no floor."""
+    needs_recall: Flag = False
+    """Whether the preset needs evidence on long-context recall; the default is false."""
+
+
+class SloBlock(Block):
+    """Promises: a class of rates has `ttft_p95`, `tpot_p95` or both, a batch class `finish_within` alone."""
+
+    ttft_p95: Duration | None = None
+    """95 % of the requests see their first token within this time of arrival, queueing included."""
+    tpot_p95: Duration | None = None
+    """95 % of the requests see at most this time per output token after the first."""
+    finish_within: Duration | None = None
+    """The batch of the day is done in this time; at most one day."""
+
+
+class ClassBlock(Block):
+    """One traffic class: who asks how often, how long, and what was promised."""
+
+    model: Name
+    """Name of the model, a key of `models`."""
+    peak: Rate | None = None
+    """The fleet is sized for this: the rate of the worst minute."""
+    mean: Rate | None = None
+    """Tokens are priced with this: the mean rate of the horizon."""
+    requests: RequestsPerDay | None = None
+    """Size of the daily batch, in place of `peak` and `mean`; needs `slo.finish_within`."""
+    input_tokens: dict[PercentileKey, Tokens] | None = None
+    """Prompt lengths: percentiles (`p50`, `p95`, `p99`, `p99.9`, ...) and `max`."""
+    output_tokens: dict[PercentileKey, Tokens] | None = None
+    """Output lengths: percentiles and `max`."""
+    prefix: PrefixBlock | None = None
+    """What the prefix cache saves."""
+    rejected_at_most: Share | None = None
+    """Share of requests whose prompt may be too long for the context limit; the default is 0%."""
+    cut_short_at_most: Share | None = None
+    """Share of requests whose output may run into the context limit; the default is 0%."""
+    quality: QualityBlock | None = None
+    """Quality floor of the class; the default is none."""
+    slo: SloBlock | None = None
+    """Promises of the class."""
+
+
+class PoolBlock(Block):
+    """GPU nodes of one kind, place and price. At least one of `committed` and `available` is required."""
+
+    gpu: GpuId
+    """Catalog id of the GPU."""
+    region: Text
+    """Where the nodes stand; pools of the same GPU, region and node size can share replicas' nodes."""
+    gpus_per_node: GpusPerNode
+    """GPUs of one node."""
+    committed: Nodes | None = None
+    """Nodes that are paid whether they are used or not."""
+    available: Nodes | None = None
+    """Nodes that can be had on top of the committed ones, paid by the hour."""
+    price: Price
+    """Price for an hour, of a GPU or of a whole node."""
+    source: Text
+    """Where the price stands: a contract, a page and its date."""
+    spot: Flag = False
+    """Whether nodes can be taken away; carried, not acted on yet; the default is false."""
+    start_up: Duration | None = None
+    """Time until a new node serves; carried, not acted on yet."""
+
+
+class LimitBlock(Block):
+    """One linear limit over nodes, such as a quota: the sum of `per_node` times nodes is at most `max`."""
+
+    max: Amount
+    """The limit, in any unit of its own."""
+    per_node: Annotated[dict[KeyName, Amount], Field(min_length=1)]
+    """How much one node of each pool uses; pools that are not named use nothing."""
+    source: Text
+    """Where the limit stands."""
+
+
+class SpareBlock(Block):
+    """What must be left over: nodes or replicas, not both."""
+
+    nodes: Count | None = None
+    """Nodes beyond those that replicas need, in every group of pools in use."""
+    replicas: Count | None = None
+    """Replicas of each deployment that may be lost while the promises still hold."""
+
+
+class ReserveBlock(Block):
+    """What is kept free for the things that the numbers do not know."""
+
+    utilization: UtilizationShare | None = None
+    """Largest share of each capacity that may be used; the default is 100%."""
+    kv_headroom: HeadroomShare | None = None
+    """Share of the KV cache that is kept free; the default is 0%."""
+    confidence: Confidence | None = None
+    """Quantile of measured over predicted latency that the promises must survive; the default is p50."""
+    spare: SpareBlock | None = None
+    """Spare nodes or replicas; the default is {nodes: 0}."""
+
+
+class CompressionBlock(Block):
+    """Which KV presets may be used, beyond being named in `kv_presets`."""
+
+    policy: Policy | None = None
+    """`supported`: confirmed rows of the engine; `allow_published`: other published rows too. Default:
+    supported."""
+    allow: tuple[AllowedRow, ...] | None = None
+    """Single rows that may be used although they are not confirmed, as `id@version`; the default is none."""
+    allow_proxy: Flag | None = None
+    """Whether evidence by proxy metrics counts; the default is false."""
+
+
+class BudgetBlock(Block):
+    """Hard limits on what is bought."""
+
+    monthly: Money | None = None
+    """Most money for a month of 730 h; the default is no limit."""
+    power: Power | None = None
+    """Most power of all GPUs bought, times `pue`; the default is no limit."""
+    pue: Pue | None = None
+    """Power usage effectiveness of the data center, a plain number from 1; the default is 1."""
+
+
+class GuardrailBlock(Block):
+    """A threshold for reviews, exactly one of the three: carried and shown, acted on by comparisons only."""
+
+    change_above: Threshold | None = None
+    """Monthly cost changes by more than this share."""
+    budget_above: Threshold | None = None
+    """More than this share of `budget.monthly` is used."""
+    cost_above: Money | None = None
+    """Monthly cost is above this."""
+    message: Text | None = None
+    """What to tell the author of the change; the default is nothing."""
+
+
+class ScenarioBlock(Block):
+    """A whole scenario."""
+
+    kvplan: FormatVersion
+    """Version of the scenario language."""
+    name: Name
+    """Name of the scenario."""
+    extends: PathText | None = None
+    """One parent file, relative to this one: maps are merged key by key, lists and single values are
+    replaced."""
+    owner: Text | None = None
+    """Who answers for the scenario; the default is nobody."""
+    horizon: Duration | None = None
+    """Time that totals are given for; a month is 730 h; the default is 1mo."""
+    models: Annotated[dict[KeyName, ModelBlock], Field(min_length=1)]
+    """The models, by name."""
+    traffic: Annotated[dict[KeyName, ClassBlock], Field(min_length=1)]
+    """The traffic classes, by name."""
+    inventory: Annotated[dict[KeyName, PoolBlock], Field(min_length=1)]
+    """The pools of GPU nodes, by name."""
+    limits: dict[KeyName, LimitBlock] = {}
+    """Quotas and other linear limits over nodes, by name."""
+    reserve: ReserveBlock | None = None
+    """What is kept free."""
+    compression: CompressionBlock | None = None
+    """Which KV presets may be used."""
+    budget: BudgetBlock | None = None
+    """Hard limits on money and power."""
+    objective: Annotated[tuple[ObjectiveName, ...], *ONE_OR_MANY] | None = None
+    """What is minimized, in this order; the default is [cost, gpus, quality_loss]."""
+    guardrails: dict[KeyName, GuardrailBlock] = {}
+    """Thresholds for reviews, by name."""
+    what_if: dict[KeyName, Annotated[dict[str, object], Field(min_length=1)]] = {}
+    """Named sets of overrides, each PATH: VALUE; `*` in a path matches one level."""

@@ -1,0 +1,236 @@
+"""The Scenario: what the user asked for, resolved, frozen, in base units.
+
+Money is an integer of micro-units of the scenario's currency, time an integer of microseconds, shares
+integers of parts per million (ppm), rates exact fractions of requests per second, power an integer of
+milliwatts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Literal
+
+from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
+
+HOURS_PER_MONTH = 730
+"""Hours of a month, everywhere in kvplan: 8,760 / 12."""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where the user wrote a value: file, line and column from 1. `file` is `--set` for a command-line
+    override."""
+
+    file: str
+    line: int
+    col: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """A parallel shape; only tensor parallelism is planned yet."""
+
+    tp: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tp
+
+    def __str__(self) -> str:
+        return f"tp{self.tp}"
+
+
+@dataclass(frozen=True)
+class EngineArgs:
+    """Engine settings that the user fixed; None is the engine's own default for the GPU."""
+
+    gpu_memory_utilization_ppm: int | None = None
+    max_num_batched_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class ReplicaLimits:
+    """How many replicas a model may run in total."""
+
+    min: int = 0
+    max: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of the scenario and what the planner may choose for it.
+
+    With a capacity table, `facts` and `engine` are None and the choice fields are empty: a replica is one
+    GPU. The table itself (GPU id -> class -> requests/s) is attached by the pipeline.
+    """
+
+    name: str
+    facts: ModelFacts | None
+    engine: EngineRules | None
+    weights: tuple[str, ...] = ()
+    parallel: tuple[Parallel, ...] = ()
+    context_limits_tokens: tuple[int, ...] = ()
+    kv_presets: tuple[str, ...] = ()
+    max_batch_min: int = 1
+    max_batch_max: int | None = None
+    engine_args: EngineArgs = field(default_factory=EngineArgs)
+    replicas: ReplicaLimits = field(default_factory=ReplicaLimits)
+    max_configurations: int | None = None
+    capacity_path: str | None = None
+    capacity: tuple[tuple[str, tuple[tuple[str, Fraction], ...]], ...] = ()
+
+    def with_capacity(self, table: dict[str, dict[str, Fraction]]) -> ModelSpec:
+        """The same model with its capacity table attached, in sorted order."""
+        rows = tuple((gpu, tuple(sorted(row.items()))) for gpu, row in sorted(table.items()))
+        return replace(self, capacity=rows)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Token lengths by percentiles: ((probability in ppm, tokens), ...) increasing, and the maximum."""
+
+    percentiles: tuple[tuple[int, int], ...]
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class QualityFloor:
+    """What a class demands of a KV preset, relative to 16-bit KV; None is no demand."""
+
+    max_accuracy_drop_ppm: int | None = None
+    max_ppl_increase_ppm: int | None = None
+    needs_recall: bool = False
+
+
+@dataclass(frozen=True)
+class Slo:
+    """Promises of a class. A batch class has only `finish_within_us`."""
+
+    ttft_p95_us: int | None = None
+    tpot_p95_us: int | None = None
+    finish_within_us: int | None = None
+
+
+@dataclass(frozen=True)
+class TrafficClass:
+    """One traffic class. `peak_rps` sizes the fleet; `mean_rps` prices tokens. Lengths are None with a
+    capacity table."""
+
+    name: str
+    model: str
+    peak_rps: Fraction
+    mean_rps: Fraction
+    input_tokens: Lengths | None = None
+    output_tokens: Lengths | None = None
+    reusable_prefix_ppm: int = 0
+    rejected_at_most_ppm: int = 0
+    cut_short_at_most_ppm: int = 0
+    quality: QualityFloor = field(default_factory=QualityFloor)
+    slo: Slo = field(default_factory=Slo)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """GPUs of one kind, place and price. `available_nodes` come on top of `committed_nodes`; committed ones
+    are paid idle."""
+
+    name: str
+    gpu: GpuFacts
+    region: str
+    gpus_per_node: int
+    committed_nodes: int
+    available_nodes: int
+    price_micro_per_gpu_h: int
+    source: str
+    spot: bool = False
+    start_up_us: int | None = None
+
+    @property
+    def price_micro_per_node_h(self) -> int:
+        """Price of a node for an hour, in micro-units of the currency."""
+        return self.price_micro_per_gpu_h * self.gpus_per_node
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One linear row over nodes: sum of per_node[pool] * nodes[pool] <= max."""
+
+    name: str
+    max: Fraction
+    per_node: tuple[tuple[str, Fraction], ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """What is kept free. `utilization_ppm` scales every load row; the KV margin is max(1.2, 1 / (1 -
+    kv_headroom))."""
+
+    utilization_ppm: int = 1_000_000
+    kv_headroom_ppm: int = 0
+    confidence: Literal["p50", "p90"] = "p50"
+    spare_nodes: int = 0
+    spare_replicas: int = 0
+
+
+@dataclass(frozen=True)
+class CompressionPolicy:
+    """Which presets may be used; `allow` holds `id@version` of single unconfirmed rows."""
+
+    policy: Literal["supported", "allow_published"] = "supported"
+    allow: tuple[str, ...] = ()
+    allow_proxy: bool = False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hard caps on what is bought; None is no cap."""
+
+    monthly_micro: int | None = None
+    power_mw: int | None = None
+    pue_ppm: int = 1_000_000
+
+
+Objective = Literal["cost", "gpus", "quality_loss"]
+
+
+@dataclass(frozen=True)
+class Guardrail:
+    """A threshold for reviews: checked and carried, acted on by `diff` only."""
+
+    name: str
+    kind: Literal["change_above", "budget_above", "cost_above"]
+    value: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything the user wrote, resolved. Maps keep the order of the file; rooms that need an order sort
+    by name.
+
+    `places` maps scenario paths (`traffic.chat.slo.tpot_p95`) to where they stand; it is not part of the
+    plan's hash. `defaults` lists (path, value as text) for every default that was taken.
+    """
+
+    name: str
+    owner: str
+    horizon_h: Fraction
+    currency: str
+    models: dict[str, ModelSpec]
+    traffic: dict[str, TrafficClass]
+    inventory: dict[str, Pool]
+    limits: dict[str, Limit]
+    reserve: Reserve
+    compression: CompressionPolicy
+    budget: Budget
+    objective: tuple[Objective, ...]
+    guardrails: dict[str, Guardrail]
+    what_if: tuple[str, ...]
+    defaults: tuple[tuple[str, str], ...]
+    places: dict[str, Place] = field(compare=False, default_factory=dict)
