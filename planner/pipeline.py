@@ -22,6 +22,7 @@ from planner.scenario.resolve import load_scenario
 from planner.scenario.types import Scenario
 
 if TYPE_CHECKING:
+    from planner.solver.session import BackendName
     from planner.candidates import CandidateTable
     from planner.plan.check import Finding
     from planner.plan.document import Decision, Verdict
@@ -36,7 +37,7 @@ class Options:
     """How to solve. The time limit is wall clock; a plan that it cut short says that it is not reproducible."""
 
     time_limit_s: float = 300.0
-    backend: str = "cpsat"
+    backend: BackendName = "auto"
     progress: Progress | None = None
 
 

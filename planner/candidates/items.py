@@ -1,37 +1,66 @@
-"""Traffic classes become demand items: length bands cut where context limits make a difference."""
+"""Traffic classes become demand items: runs of adjacent length bands, cut where context limits make a difference.
+
+A promise is kept for a class when every flow of it keeps the promise for its own requests. A flow may therefore carry
+one band or any run of adjacent bands: long prompts alone miss a TTFT that the class as a whole keeps. Offering every
+run makes a further context limit a further choice, never a further demand.
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-from planner.candidates.types import DemandItem
+from planner.candidates.types import Demand, DemandItem
 from planner.scenario.types import ModelSpec, Scenario, TrafficClass
 from planner.traffic.lengths import Band, bands, histogram
 
 
-def demand_items(scenario: Scenario) -> tuple[DemandItem, ...]:
-    """All items, classes in name order, bands from short to long prompts."""
+def demand_items(scenario: Scenario) -> tuple[tuple[DemandItem, ...], tuple[Demand, ...]]:
+    """All items and all demands, classes in name order, short prompts first."""
     items: list[DemandItem] = []
+    demands: list[Demand] = []
     for name in sorted(scenario.traffic):
         traffic = scenario.traffic[name]
-        items.extend(_class_items(traffic, scenario.models[traffic.model]))
-    return tuple(items)
+        own, rows = _class_items(traffic, scenario.models[traffic.model], len(items))
+        items += own
+        demands += rows
+    return tuple(items), tuple(demands)
 
 
-def _class_items(traffic: TrafficClass, model: ModelSpec) -> list[DemandItem]:
+def _class_items(traffic: TrafficClass, model: ModelSpec, first: int) -> tuple[list[DemandItem], list[Demand]]:
     if traffic.input_tokens is None or traffic.output_tokens is None:
-        return [DemandItem(traffic.name, traffic.name, model.name, 1_000_000, traffic.peak_rps, Fraction(0), None)]
+        item = DemandItem(traffic.name, traffic.name, model.name, 1_000_000, traffic.peak_rps, Fraction(0), None)
+        return [item], [Demand(traffic.name, traffic.name, 1_000_000, (first,))]
     outputs = histogram(traffic.output_tokens)
-    cuts = _cuts(model.context_limits_tokens, max(tokens for tokens, _ in outputs))
-    parts = bands(histogram(traffic.input_tokens), outputs, cuts)
+    parts = bands(histogram(traffic.input_tokens), outputs, _cuts(traffic, model, outputs[-1][0]))
     mean_output = Fraction(sum(tokens * weight for tokens, weight in outputs), 1_000_000)
-    return [_item(traffic, band, mean_output) for band in parts]
+    runs = [(i, j) for i in range(len(parts)) for j in range(i, len(parts))]
+    items = [_item(traffic, _joined(parts[i : j + 1]), mean_output) for i, j in runs]
+    demands = [
+        Demand(
+            name=_name(traffic, band),
+            class_name=traffic.name,
+            weight_ppm=band.weight_ppm,
+            items=tuple(first + at for at, (i, j) in enumerate(runs) if i <= position <= j),
+        )
+        for position, band in enumerate(parts)
+    ]
+    return items, demands
+
+
+def _joined(parts: tuple[Band, ...]) -> Band:
+    prompts = tuple(row for part in parts for row in part.prompts)
+    weight = sum(part.weight_ppm for part in parts)
+    return Band(parts[0].lower_tokens, parts[-1].upper_tokens, weight, prompts, parts[0].outputs)
+
+
+def _name(traffic: TrafficClass, band: Band) -> str:
+    return f"{traffic.name}[{band.prompts[0][0]}..{band.prompts[-1][0]}]"
 
 
 def _item(traffic: TrafficClass, band: Band, mean_output_tokens: Fraction) -> DemandItem:
     share = Fraction(band.weight_ppm, 1_000_000)
     return DemandItem(
-        name=f"{traffic.name}[{band.prompts[0][0]}..{band.prompts[-1][0]}]",
+        name=_name(traffic, band),
         class_name=traffic.name,
         model=traffic.model,
         weight_ppm=band.weight_ppm,
@@ -41,8 +70,13 @@ def _item(traffic: TrafficClass, band: Band, mean_output_tokens: Fraction) -> De
     )
 
 
-def _cuts(context_limits_tokens: tuple[int, ...], longest_output_tokens: int) -> tuple[int, ...]:
-    """Prompt lengths up to which a limit L neither rejects (prompt < L) nor cuts short (prompt + output <= L)."""
-    cuts = {limit - 1 for limit in context_limits_tokens}
-    cuts |= {limit - longest_output_tokens for limit in context_limits_tokens}
+def _cuts(traffic: TrafficClass, model: ModelSpec, longest_output_tokens: int) -> tuple[int, ...]:
+    """Prompt lengths up to which a limit L keeps a request whole (prompt + output <= L).
+
+    Where outputs may be cut short or prompts rejected, also the length up to which L accepts a prompt (prompt < L).
+    """
+    limits = model.context_limits_tokens
+    cuts = {limit - longest_output_tokens for limit in limits}
+    if traffic.cut_short_at_most_ppm or traffic.rejected_at_most_ppm:
+        cuts |= {limit - 1 for limit in limits}
     return tuple(sorted(cut for cut in cuts if cut > 0))

@@ -28,7 +28,7 @@ class _Counts:
 
 def build_table(scenario: Scenario) -> CandidateTable:
     """The finite table that the constraint program chooses from."""
-    items = demand_items(scenario)
+    items, demands = demand_items(scenario)
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
     counts = _Counts()
@@ -44,7 +44,7 @@ def build_table(scenario: Scenario) -> CandidateTable:
         candidates += found
         rejections += reasons.rows({name: _choices(model)})
         counts.examined += sum(r.count for r in rejections if r.model == name and r.class_name is None)
-    return CandidateTable(items, tuple(candidates), tuple(rejections), counts.examined, counts.dominated)
+    return CandidateTable(items, demands, tuple(candidates), tuple(rejections), counts.examined, counts.dominated)
 
 
 def _choices(model: ModelSpec) -> dict[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ LOAD_UNIT = 10**12
 
 @dataclass(frozen=True)
 class DemandItem:
-    """One length band of one class: what is routed as a whole. `band` is None where a capacity table stands.
+    """A run of adjacent length bands of one class: what is routed together. `band` is None with a capacity table.
 
     `output_tokens_per_s` is at mean load and weighs quality; `peak_rps` sizes.
     """
@@ -32,6 +32,16 @@ class DemandItem:
     peak_rps: Fraction
     output_tokens_per_s: Fraction
     band: Band | None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """One length band of one class: the shares of `items` that contain it must add up to 1."""
+
+    name: str
+    class_name: str
+    weight_ppm: int
+    items: tuple[int, ...]
 
 
 @dataclass(frozen=True, order=True)
@@ -123,6 +133,7 @@ class CandidateTable:
     """The table that the constraint program chooses from. `examined` counts configurations before any test."""
 
     items: tuple[DemandItem, ...]
+    demands: tuple[Demand, ...]
     candidates: tuple[Candidate, ...]
     rejections: tuple[Rejection, ...]
     examined: int

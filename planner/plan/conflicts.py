@@ -13,9 +13,9 @@ def unserved(scenario: Scenario, table: CandidateTable) -> tuple[Conflict, ...]:
     """Bands that no configuration may serve: the reasons, commonest first, and the nearest value that would do."""
     served = {k for candidate in table.candidates for k, _ in candidate.loads}
     lost: dict[str, list[str]] = {}
-    for k, item in enumerate(table.items):
-        if k not in served:
-            lost.setdefault(item.class_name, []).append(item.name)
+    for demand in table.demands:
+        if not served.intersection(demand.items):
+            lost.setdefault(demand.class_name, []).append(demand.name)
     return tuple(
         Conflict(
             path=f"traffic.{name}",

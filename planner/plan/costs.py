@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from planner.candidates import CandidateTable
 from planner.candidates.groups import pool_groups
 from planner.plan.money import decimal, money
 from planner.plan.types import Deployment, ModelCost, PoolPlan, Totals
 from planner.scenario.types import HOURS_PER_MONTH, Scenario, TrafficClass
+from planner.traffic.lengths import histogram
 
 
 def pool_plans(
@@ -71,11 +71,11 @@ def power_mw(scenario: Scenario, nodes: Mapping[str, int]) -> Fraction:
     return Fraction(watts * 1_000 * scenario.budget.pue_ppm, 1_000_000)
 
 
-def totals(scenario: Scenario, table: CandidateTable, pools: Mapping[str, PoolPlan]) -> Totals:
+def totals(scenario: Scenario, pools: Mapping[str, PoolPlan]) -> Totals:
     """Sums over the pools; money stays exact."""
     nodes = {name: pool.nodes for name, pool in pools.items()}
     per_h = sum(scenario.inventory[name].price_micro_per_node_h * count for name, count in nodes.items())
-    tokens = sum((tokens_per_month(table, c) for c in scenario.traffic.values()), Fraction(0))
+    tokens = sum((tokens_per_month(c) for c in scenario.traffic.values()), Fraction(0))
     gpus = sum(scenario.inventory[name].gpus_per_node * count for name, count in nodes.items())
     busy = sum(pool.gpus_busy for pool in pools.values())
     spare = sum(pool.gpus_spare for pool in pools.values())
@@ -92,18 +92,17 @@ def totals(scenario: Scenario, table: CandidateTable, pools: Mapping[str, PoolPl
     )
 
 
-def tokens_per_month(table: CandidateTable, traffic: TrafficClass) -> Fraction:
+def tokens_per_month(traffic: TrafficClass) -> Fraction:
     """Input and output tokens of a class at mean load; 0 where a capacity table leaves lengths unknown."""
-    mean = Fraction(0)
-    for item in table.items:
-        if item.class_name == traffic.name and item.band is not None:
-            mean += sum(tokens * weight for tokens, weight in item.band.prompts)
-            mean += Fraction(item.weight_ppm * sum(t * w for t, w in item.band.outputs), 1_000_000)
-    return traffic.mean_rps * mean / 1_000_000 * HOURS_PER_MONTH * 3_600
+    if traffic.input_tokens is None or traffic.output_tokens is None:
+        return Fraction(0)
+    lengths = (*histogram(traffic.input_tokens), *histogram(traffic.output_tokens))
+    mean = Fraction(sum(tokens * weight for tokens, weight in lengths), 1_000_000)
+    return traffic.mean_rps * mean * HOURS_PER_MONTH * 3_600
 
 
 def model_costs(
-    scenario: Scenario, table: CandidateTable, deployments: Mapping[str, Deployment], nodes: Mapping[str, int]
+    scenario: Scenario, deployments: Mapping[str, Deployment], nodes: Mapping[str, int]
 ) -> dict[str, ModelCost]:
     """Each pool's cost goes to models by their share of its busy GPUs; pools without busy GPUs go to none."""
     busy = _busy_gpus(deployments)
@@ -116,7 +115,7 @@ def model_costs(
     result = {}
     for name in sorted(scenario.models):
         classes = [c for c in scenario.traffic.values() if c.model == name]
-        tokens = sum((tokens_per_month(table, c) for c in classes), Fraction(0))
+        tokens = sum((tokens_per_month(c) for c in classes), Fraction(0))
         result[name] = ModelCost(money(cost[name]), decimal(tokens, places=0), _per_million(cost[name], tokens))
     return result
 

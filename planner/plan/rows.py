@@ -11,6 +11,7 @@ from fractions import Fraction
 from planner.plan.limits import promised_shares
 from planner.plan.types import Plan
 from planner.scenario.types import HOURS_PER_MONTH
+from planner.traffic.lengths import histogram
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the row allows."""
@@ -33,23 +34,23 @@ def broken_rows(plan: Plan) -> list[Broken]:
 
 
 def _demand(plan: Plan) -> Iterator[Broken]:
-    """Every band of every class is routed whole, and the bands of a class are the whole class."""
-    routed: dict[tuple[str, str], Fraction] = {}
-    weight: dict[tuple[str, str], int] = {}
+    """Every prompt length of every class is routed whole: the shares of the flows that contain it add up to 1."""
+    flows: dict[str, list[tuple[int, int, Fraction]]] = {name: [] for name in plan.scenario.traffic}
     for name, deployment in plan.deployments.items():
         for route in deployment.routing:
-            key = (route.class_name, route.item)
-            routed[key] = routed.get(key, Fraction(0)) + route.share
-            weight[key] = route.band_ppm
+            if route.class_name not in flows:
+                yield f"deployments.{name}.routing.{route.item}", route.class_name, "a class of the scenario"
+                continue
+            flows[route.class_name].append((*route.prompt_tokens, route.share))
             if route.share < 0:
                 yield f"deployments.{name}.routing.{route.item}.share", str(route.share), "a share of at least 0"
-    for (_, item), share in sorted(routed.items()):
-        if share != 1:
-            yield f"demand.{item}", str(share), "exactly 1"
-    for name in sorted(plan.scenario.traffic):
-        total = sum(part for (owner, _), part in weight.items() if owner == name)
-        if total != 1_000_000:
-            yield f"demand.{name}", f"{total} ppm of its requests", "1000000 ppm"
+    for name, traffic in sorted(plan.scenario.traffic.items()):
+        lengths = [tokens for tokens, _ in histogram(traffic.input_tokens)] if traffic.input_tokens else [0]
+        for tokens in lengths:
+            total = sum((share for low, high, share in flows[name] if low <= tokens <= high), Fraction(0))
+            if total != 1:
+                yield f"demand.{name}", f"{total} of the prompts of {tokens} tokens routed", "exactly 1"
+                break
 
 
 def _loads(plan: Plan) -> Iterator[Broken]:

@@ -1,8 +1,8 @@
 """Cuts for the master: what the duals of an exact routing program say about every choice of replicas.
 
-With duals u[k] of the demand rows and w[r] >= 0 of the share rows, every choice of serving replicas s satisfies
+With duals of the demand rows (u[k] their sum over the demands of item k) and w[r] >= 0 of the share rows, every choice of serving replicas s satisfies
 
-    loss(s)  >=  sum_k u[k] - sum_r w[r] * max[r] - sum_c p[c] * s[c]
+    loss(s)  >=  sum of the demands' duals - sum_r w[r] * max[r] - sum_c p[c] * s[c]
 
 as soon as p[c] pays for column c: there are multipliers v >= 0 on its load rows and t >= 0 on the rows
 `f[k,c] <= s[c]` (true because nothing is served without a replica) with `sum_i amount[i,k] * v[i] + t[k] >=
@@ -39,9 +39,9 @@ class ServingCut:
 
 @dataclass(frozen=True)
 class Duals:
-    """Multipliers of a routing program: items, share limits, and what used columns paid for their capacity."""
+    """Multipliers of a routing program: demands, share limits, and what used columns paid for their capacity."""
 
-    items: Mapping[int, Fraction]
+    demands: Mapping[int, Fraction]
     shares: Mapping[int, Fraction]
     paid: Mapping[int, Fraction]
 
@@ -73,15 +73,19 @@ def column_price(column: Column, needs: Mapping[int, Fraction]) -> Fraction:
 
 def serving_cut(program: Program, duals: Duals, serving: Mapping[int, int], *, with_loss: bool) -> ServingCut:
     """The cut of a set of duals in integers, still cutting off (or, with a loss, pricing) `serving`."""
-    bound = sum(duals.items.values(), Fraction(0))
+    bound = sum(duals.demands.values(), Fraction(0))
+    worth: dict[int, Fraction] = {}
+    for d, multiplier in duals.demands.items():
+        for item in program.demand_rows[d].items:
+            worth[item] = worth.get(item, Fraction(0)) + multiplier
     bound -= sum((w * program.share_limits[r].max for r, w in duals.shares.items()), Fraction(0))
     taxes = _share_taxes(program, duals)
     prices: dict[int, Fraction] = {}
     for index, column in enumerate(program.columns):
         needs = {
-            item: duals.items[item] - (loss if with_loss else 0) - taxes.get((item, index), 0)
+            item: worth[item] - (loss if with_loss else 0) - taxes.get((item, index), 0)
             for item, loss in column.losses
-            if item in duals.items
+            if item in worth
         }
         price = column_price(column, needs)
         price = min(price, duals.paid.get(index, price))

@@ -1,6 +1,6 @@
 """The exact judge: routing as a rational linear program, and every row of the program checked without a float.
 
-Given replicas, is there a routing? Shares f >= 0 with sum f = 1 per item, `sum amount * f <= capacity * serving` per
+Given replicas, is there a routing? Shares f >= 0 with sum f = 1 per demand, `sum amount * f <= capacity * serving` per
 load row of a used column, and the share limits. Items fall into independent components (a model's items meet on
 its columns), each a tiny program. The answer is the routing, lexicographically smallest by (item name, column name)
 and first of least quality loss if asked, or a Farkas cut that no choice of replicas without a routing satisfies.
@@ -39,7 +39,7 @@ class FarkasCut:
 class _Part:
     """One component as a tableau in the making: pairs are the shares, then come slacks, then artificials."""
 
-    items: tuple[int, ...]
+    demands: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...]
     tableau: Tableau
     loads: tuple[tuple[int, int], ...]
@@ -47,7 +47,7 @@ class _Part:
 
     @property
     def artificial(self) -> int:
-        """The first artificial variable; the k-th item owns `artificial + k`."""
+        """The first artificial variable; the i-th demand owns `artificial + i`."""
         return len(self.pairs) + len(self.loads) + len(self.shares)
 
 
@@ -74,9 +74,9 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
     shares: list[tuple[int, int, Fraction]] = []
     loss = Fraction(0)
     duals = Duals({}, {}, {})
-    for items, limits in _components(program, used):
-        part = _build(program, used, items, limits)
-        line = part.tableau.minimize({part.artificial + k: 1 for k in range(len(items))})
+    for demands, limits in _components(program, used):
+        part = _build(program, used, demands, limits)
+        line = part.tableau.minimize({part.artificial + i: 1 for i in range(len(demands))})
         if line[-1]:
             found = _duals(program, used, part, line, artificial_cost=1)
             return FarkasCut(serving_cut(program, found, used, with_loss=False))
@@ -96,11 +96,11 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
 
 
 def _maps(duals: Duals) -> tuple[Mapping[int, Fraction], Mapping[int, Fraction], Mapping[int, Fraction]]:
-    return duals.items, duals.shares, duals.paid
+    return duals.demands, duals.shares, duals.paid
 
 
 def _components(program: Program, used: Mapping[int, int]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Independent groups of items, each with the share limits that bind it to its columns in use."""
+    """Independent groups of demands, each with the share limits that bind its items to columns in use."""
     leader = list(range(len(program.items)))
 
     def find(item: int) -> int:
@@ -115,19 +115,24 @@ def _components(program: Program, used: Mapping[int, int]) -> Iterator[tuple[tup
             leader[root] = roots[0]
 
     limits = [sorted({i for i, c, a in limit.use if c in used and a}) for limit in program.share_limits]
+    rows = program.demand_rows
+    for demand in rows:
+        join(demand.items)
     for column in used:
         join(item for item, _ in program.columns[column].losses)
     for members in limits:
         join(members)
-    for root in sorted({find(item) for item in range(len(leader))}):
-        items = tuple(item for item in range(len(leader)) if find(item) == root)
-        yield items, tuple(r for r, members in enumerate(limits) if members and find(members[0]) == root)
+    for root in sorted({find(demand.items[0]) for demand in rows}):
+        demands = tuple(d for d, demand in enumerate(rows) if find(demand.items[0]) == root)
+        yield demands, tuple(r for r, members in enumerate(limits) if members and find(members[0]) == root)
 
 
-def _build(program: Program, used: Mapping[int, int], items: tuple[int, ...], limits: tuple[int, ...]) -> _Part:
+def _build(program: Program, used: Mapping[int, int], demands: tuple[int, ...], limits: tuple[int, ...]) -> _Part:
     """The starting tableau of a component: slacks are basic on load and share rows, artificials on demand rows."""
+    members = [frozenset(program.demand_rows[d].items) for d in demands]
+    items = frozenset().union(*members)
     order = sorted(
-        ((item, c) for c in used for item, _ in program.columns[c].losses if item in set(items)),
+        ((item, c) for c in used for item, _ in program.columns[c].losses if item in items),
         key=lambda pair: (program.items[pair[0]].name, program.columns[pair[1]].name),
     )
     position = {pair: index for index, pair in enumerate(order)}
@@ -146,15 +151,15 @@ def _build(program: Program, used: Mapping[int, int], items: tuple[int, ...], li
                 shares[position[item, column]] = shares.get(position[item, column], 0) + amount
         rows.append((shares, program.share_limits[limit].max))
     slack, artificial = len(order), len(order) + len(rows)
-    width = artificial + len(items) + 1
+    width = artificial + len(demands) + 1
     lines = []
     for index, (entries, right) in enumerate(rows):
         lines.append(_line(width, {**entries, slack + index: 1}, right))
-    for k, item in enumerate(items):
-        ones = {position[pair]: 1 for pair in order if pair[0] == item}
-        lines.append(_line(width, {**ones, artificial + k: 1}, 1))
-    tableau = Tableau(lines, [slack + i for i in range(len(rows))] + [artificial + k for k in range(len(items))])
-    return _Part(items, tuple(order), tableau, tuple(loads), limits)
+    for i, own in enumerate(members):
+        ones = {position[pair]: 1 for pair in order if pair[0] in own}
+        lines.append(_line(width, {**ones, artificial + i: 1}, 1))
+    tableau = Tableau(lines, [slack + i for i in range(len(rows))] + [artificial + i for i in range(len(demands))])
+    return _Part(demands, tuple(order), tableau, tuple(loads), limits)
 
 
 def _line(width: int, entries: Mapping[int, int], right: int) -> list[int]:
@@ -167,7 +172,7 @@ def _line(width: int, entries: Mapping[int, int], right: int) -> list[int]:
 
 def _seal(part: _Part) -> None:
     """Ends phase 1: artificials leave the basis and never come back."""
-    artificials = set(range(part.artificial, part.artificial + len(part.items)))
+    artificials = set(range(part.artificial, part.artificial + len(part.demands)))
     part.tableau.locked |= artificials
     part.tableau.expel(artificials)
 
@@ -186,13 +191,13 @@ def _least_loss(program: Program, used: Mapping[int, int], part: _Part) -> Duals
 def _duals(program: Program, used: Mapping[int, int], part: _Part, line: list[int], *, artificial_cost: int) -> Duals:
     """Reads the multipliers off the reduced costs of slacks (`v`, `w`) and artificials (`cost - u`)."""
     den, slack = part.tableau.den, len(part.pairs)
-    items = {k: artificial_cost - Fraction(line[part.artificial + i], den) for i, k in enumerate(part.items)}
+    demands = {d: artificial_cost - Fraction(line[part.artificial + i], den) for i, d in enumerate(part.demands)}
     paid: dict[int, Fraction] = {column: Fraction(0) for _, column in part.pairs}
     for index, (column, load) in enumerate(part.loads):
         paid[column] += program.columns[column].loads[load].capacity * Fraction(line[slack + index], den)
     first = slack + len(part.loads)
     shares = {limit: Fraction(line[first + i], den) for i, limit in enumerate(part.shares)}
-    return Duals(items, shares, paid)
+    return Duals(demands, shares, paid)
 
 
 def _smallest(program: Program, part: _Part) -> None:
@@ -259,11 +264,9 @@ def _broken_shares(
 ) -> Iterator[str]:
     """Demand, eligibility, load rows and share limits."""
     used = serving(program, replicas)
-    total: dict[int, Fraction] = {}
     at: dict[tuple[int, int], Fraction] = {}
     for item, column, share in routing:
         at[item, column] = at.get((item, column), Fraction(0)) + share
-        total[item] = total.get(item, Fraction(0)) + share
         name = f"{program.items[item].name} on {program.columns[column].name}"
         if share < 0:
             yield f"share {name}: {share} < 0"
@@ -271,9 +274,10 @@ def _broken_shares(
             yield f"share {name}: no replica serves"
         if item not in {k for k, _ in program.columns[column].losses}:
             yield f"share {name}: not eligible"
-    for index, item_ in enumerate(program.items):
-        if total.get(index, 0) != 1:
-            yield f"demand {item_.name}: {total.get(index, 0)} != 1"
+    for demand in program.demand_rows:
+        total = sum((share for (item, _), share in at.items() if item in demand.items), Fraction(0))
+        if total != 1:
+            yield f"demand {demand.name}: {total} != 1"
     for index, column_ in enumerate(program.columns):
         yield from _broken_loads(index, column_, used.get(index, 0), at)
     for limit in program.share_limits:

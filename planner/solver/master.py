@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 
 from planner.solver.cuts import ServingCut
 from planner.solver.packing import counts_suffice, patterns
-from planner.solver.program import Column, Program
+from planner.solver.program import Column, Load, Program
 
 GRID = 1 << 14
 """Units per share in the integer master: fine enough that few incumbents fail the exact test, small enough to search."""
 
 ROW_SIZE = 1 << 20
 """Largest coefficient of a share after scaling: rounding then loses less than one millionth of a row."""
+
+LOSS_SIZE = 1 << 40
+"""Size of the quality-loss row before scaling to the grid: rounding its coefficients down loses far less than a unit."""
 
 ROW_TOTAL = 1 << 51
 """Largest sum of coefficient * bound of a scaled row: sums below 2**53 are exact in CP-SAT's doubles too."""
@@ -29,12 +32,16 @@ Terms = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Variable:
-    """An integer variable with its bounds, or a share: continuous between 0 and 1."""
+    """An integer variable with its bounds, or a share: continuous between 0 and 1.
+
+    A variable that is not `whole` may be continuous in a backend that has such; its value is then rounded up.
+    """
 
     name: str
     lower: int
     upper: int
     share: bool = False
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Row:
     """lower <= sum of coefficient * variable <= upper; None is no bound.
 
     `widen` marks rows whose shares must be loosened when shares become multiples of 1 / GRID. The others (demand, and
-    shares bounded by whole replicas or nodes) hold for some rounding of every routing as they stand.
+    shares bounded by whole replicas or nodes) hold for some rounding of every routing as they stand: an item covers
+    adjacent demands, so the demand rows are an interval matrix, which is totally unimodular.
     """
 
     name: str
@@ -68,9 +76,9 @@ class Master:
     shares: dict[tuple[int, int], int] = field(default_factory=dict)
     loss: int | None = None
 
-    def variable(self, name: str, lower: int, upper: int, *, share: bool = False) -> int:
+    def variable(self, name: str, lower: int, upper: int, *, share: bool = False, whole: bool = True) -> int:
         """Adds a variable and returns its place."""
-        self.variables.append(Variable(name, lower, upper, share))
+        self.variables.append(Variable(name, lower, upper, share, whole and not share))
         return len(self.variables) - 1
 
     def row(
@@ -162,30 +170,46 @@ def _add_shares(program: Program, master: Master) -> None:
                 name = f"share[{program.items[k].name},{program.columns[c].name}]"
                 master.shares[k, c] = master.variable(name, 0, 1, share=True)
                 by_item[k].append((c, master.shares[k, c]))
-    for k, entries in by_item.items():
-        item = program.items[k].name
-        master.row(f"demand[{item}]", [(f, 1) for _, f in entries], lower=1, upper=1)
+    for demand in program.demand_rows:
+        entries = [entry for k in demand.items for entry in by_item[k]]
+        master.row(f"demand[{demand.name}]", [(f, 1) for _, f in entries], lower=1, upper=1)
         for g, total in enumerate(master.totals):
             here = [(f, 1) for c, f in entries if program.columns[c].group == g]
             if here and total is not None:
-                master.row(f"node[{item},{program.groups[g].name}]", [*here, (total, -1)], upper=0)
+                master.row(f"node[{demand.name},{program.groups[g].name}]", [*here, (total, -1)], upper=0)
 
 
 def _add_loads(program: Program, master: Master) -> None:
-    """Load rows, and strong row 1 where one replica could take the whole item (else the load row says more)."""
+    """Load rows, and strong row 1 where one replica could take a whole demand (else the load row says more)."""
     for c, s in master.serving.items():
         column = program.columns[c]
-        heavy: set[int] = set()
-        for load in column.loads:
+        for load in binding_loads(column):
             terms = [(master.shares[k, c], a) for k, a in load.use if (k, c) in master.shares]
             if terms:
                 name = f"load[{column.name},{load.name}]"
                 master.row(name, [*terms, (s, -load.capacity)], upper=0, widen=True)
-            heavy |= {k for k, a in load.use if a >= load.capacity}
-        for k, _ in sorted(column.losses):
-            if (k, c) in master.shares and k not in heavy:
-                name = f"replica[{program.items[k].name},{column.name}]"
-                master.row(name, [(master.shares[k, c], 1), (s, -1)], upper=0)
+        heavy = {k for load in column.loads for k, a in load.use if a >= load.capacity}
+        for demand in program.demand_rows:
+            own = [k for k in demand.items if (k, c) in master.shares]
+            if any(k not in heavy for k in own):
+                name = f"replica[{demand.name},{column.name}]"
+                master.row(name, [*((master.shares[k, c], 1) for k in own), (s, -1)], upper=0)
+
+
+def binding_loads(column: Column) -> list[Load]:
+    """The load rows of a column that no other row implies: per unit of capacity, another row asks no less of any item."""
+    kept: list[Load] = []
+    for load in column.loads:
+        if any(_implies(other, load) for other in kept):
+            continue
+        kept = [*(other for other in kept if not _implies(load, other)), load]
+    return kept
+
+
+def _implies(strong: Load, weak: Load) -> bool:
+    """Whether every routing that keeps `strong` keeps `weak`: amount / capacity is at least as high for every item."""
+    amounts = dict(strong.use)
+    return all(amounts.get(k, 0) * weak.capacity >= a * strong.capacity for k, a in weak.use)
 
 
 def _add_packing(program: Program, master: Master) -> None:
@@ -266,8 +290,8 @@ def _add_loss(program: Program, master: Master) -> None:
     most = [max((loss for c in master.serving for j, loss in program.columns[c].losses if j == k), default=0)
             for k in range(len(program.items))]
     upper = int(sum(most)) + 1
-    scale = max(1, ROW_SIZE // upper)
-    master.loss = master.variable("quality_loss", 0, upper)
+    scale = max(1, LOSS_SIZE // upper)
+    master.loss = master.variable("quality_loss", 0, upper, whole=False)
     terms = []
     for (k, c), f in master.shares.items():
         loss = dict(program.columns[c].losses)[k]

@@ -6,7 +6,10 @@ have cost, and raised again only as far as the objective is known to move in who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from math import ceil, gcd, inf, isfinite
 
@@ -25,12 +28,12 @@ class MathOpt:
 
     name = "mathopt"
 
-    def __init__(self, master: Master, *, seed: int) -> None:
+    def __init__(self, master: Master, *, seed: int, presolve: bool = True) -> None:
         from ortools.math_opt.python import mathopt
 
         self._mathopt = mathopt
         self._master = master
-        self._seed = seed
+        self._seed, self._presolve = seed, presolve
         self._model = mathopt.Model()
         self._variables: list[mathopt.Variable] = []
         for row in master.rows:
@@ -40,7 +43,7 @@ class MathOpt:
         """Adds the variables that the master gained since the last call."""
         for variable in self._master.variables[len(self._variables) :]:
             made = self._model.add_variable(
-                lb=variable.lower, ub=variable.upper, is_integer=not variable.share, name=""
+                lb=variable.lower, ub=variable.upper, is_integer=variable.whole, name=""
             )
             self._variables.append(made)
 
@@ -64,15 +67,20 @@ class MathOpt:
             random_seed=self._seed,
             absolute_gap_tolerance=0.0,
             relative_gap_tolerance=0.0,
+            presolve=None if self._presolve else self._mathopt.Emphasis.OFF,
         )
-        result = self._mathopt.solve(self._model, self._mathopt.SolverType.HIGHS, params=parameters)
+        with _silent_stdout():
+            result = self._mathopt.solve(self._model, self._mathopt.SolverType.HIGHS, params=parameters)
         reasons = self._mathopt.TerminationReason
         if result.termination.reason in (reasons.INFEASIBLE, reasons.INFEASIBLE_OR_UNBOUNDED):
             return Answer("infeasible")
         if not result.has_primal_feasible_solution():
             return Answer("unknown")
         found = result.variable_values()
-        values = tuple(round(found[variable]) for variable in self._variables)
+        values = tuple(
+            round(found[made]) if known.whole or known.share else ceil(found[made] - ABSOLUTE_SLACK)
+            for made, known in zip(self._variables, self._master.variables, strict=True)
+        )
         value = sum(a * values[v] for v, a in terms)
         bound = _whole_bound(result.termination.objective_bounds.dual_bound, terms) if terms else 0
         proved = result.termination.reason == reasons.OPTIMAL and bound is not None and bound >= value
@@ -86,3 +94,21 @@ def _whole_bound(dual_bound: float, terms: Terms) -> int | None:
     step = gcd(*(a for _, a in terms))
     slack = ABSOLUTE_SLACK + RELATIVE_SLACK * abs(dual_bound)
     return ceil((dual_bound - slack) / step) * step
+
+
+@contextmanager
+def _silent_stdout() -> Iterator[None]:
+    """Sends what the C++ library writes to standard output to nowhere: HiGHS prints a line when it repairs a solution.
+
+    Standard output carries one document of kvplan's own, so the descriptor itself is exchanged for the time of a solve.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)

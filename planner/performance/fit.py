@@ -1,0 +1,97 @@
+"""From step times to the few numbers that queueing needs: an affine step and the marginal cost of prefill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from planner.performance.provider import FloatArray, PrefillAttention, StepModel
+
+FIT_BATCHES = (8, 16, 32, 64, 128, 256)
+FIT_CONTEXTS_TOKENS = (256, 512, 1024, 2048, 4096, 8192)
+"""The grid of the fit, evenly spaced in logarithms: batch 8 to 256, context 256 to 8,192 tokens."""
+
+PREFILL_CHUNKS_TOKENS = (1024, 2048, 4096, 8192)
+"""Chunks at which the marginal cost of a prompt token is taken; the budget itself is added."""
+
+PREFILL_DECODE_BATCH = 48
+"""Sequences that decode beside the chunk (fitted in the simulation that the queueing forms come from)."""
+
+
+@dataclass(frozen=True)
+class AffineFit:
+    """step(b, kv) = alpha + beta b + gamma kv for b sequences with kv resident tokens; relative errors."""
+
+    alpha_s: float
+    beta_s: float
+    gamma_s_per_token: float
+    mean_error: float
+    max_error: float
+
+
+@dataclass(frozen=True)
+class PrefillCost:
+    """What a prompt adds to the steps it rides on: s(new, cached) = sigma * new + attention(new, cached)."""
+
+    sigma_s_per_token: float
+    attention: PrefillAttention
+
+    def seconds(self, new_tokens: float, cached_tokens: float = 0.0) -> float:
+        """s of one prompt, in seconds; with prefix hits only the new tokens count."""
+        attention_s = self.attention.seconds(new_tokens, cached_tokens)
+        return self.sigma_s_per_token * new_tokens + float(attention_s)
+
+
+def affine_fit(step: StepModel) -> AffineFit:
+    """Fit the affine step to a provider by least squares of the relative error, with no coefficient below 0.
+
+    minimize sum ((alpha + beta b + gamma b S) / step(b, S) - 1)^2 over the grid of batches b and contexts S.
+    """
+    batch, context = (
+        axis.ravel()
+        for axis in np.meshgrid(
+            np.array(FIT_BATCHES, dtype=np.float64),
+            np.array(FIT_CONTEXTS_TOKENS, dtype=np.float64),
+            indexing="ij",
+        )
+    )
+    measured = step.decode_step_s(batch, context)
+    features = np.stack([np.ones_like(batch), batch, batch * context], axis=1) / measured[:, None]
+    coefficients = _nonnegative_least_squares(features, np.ones_like(batch))
+    errors = np.abs(features @ coefficients - 1)
+    alpha, beta, gamma = (float(value) for value in coefficients)
+    return AffineFit(alpha, beta, gamma, float(errors.mean()), float(errors.max()))
+
+
+def prefill_cost(step: StepModel, max_num_batched_tokens: int) -> PrefillCost:
+    """Marginal cost of prompt tokens beside a decode batch.
+
+    sigma = max over chunks c of (STEP(48 + c) - STEP(48)) / c without attention, c in 1Ki, 2Ki, 4Ki, 8Ki up
+    to the budget, and the budget. A solo prefill would be charged for the weight reads that a decode step
+    makes anyway.
+    """
+    budget = max_num_batched_tokens
+    chunks = np.array(sorted({c for c in PREFILL_CHUNKS_TOKENS if c <= budget} | {budget}), dtype=np.float64)
+    alone = step.nonattention_step_s(PREFILL_DECODE_BATCH, 0)
+    beside = step.nonattention_step_s(PREFILL_DECODE_BATCH, chunks)
+    return PrefillCost(float(((beside - alone) / chunks).max()), step.prefill_attention)
+
+
+def _nonnegative_least_squares(features: FloatArray, target: FloatArray) -> FloatArray:
+    """Exact for few columns: the best nonnegative fit over every set of columns that may be above 0."""
+    columns = features.shape[1]
+    best, best_error = np.zeros(columns), float(target @ target)
+    for count in range(columns, 0, -1):
+        for chosen in combinations(range(columns), count):
+            candidate = np.zeros(columns)
+            scale = np.linalg.norm(features[:, chosen], axis=0)
+            solution = np.linalg.lstsq(features[:, chosen] / scale, target, rcond=None)[0]
+            candidate[list(chosen)] = solution / scale
+            error = float(((features @ candidate - target) ** 2).sum())
+            if candidate.min() >= 0 and error < best_error:
+                best, best_error = candidate, error
+        if count == columns and best.any():
+            return best
+    return best

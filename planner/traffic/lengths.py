@@ -1,0 +1,201 @@
+"""Token lengths: from percentiles to a histogram, from histograms to bands, from a band to what a replica
+serves.
+
+A histogram is a tuple of (tokens, weight in ppm), short to long; its weights are integers that add up
+exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
+from math import exp, log
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from planner.scenario.types import Lengths
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+PPM = 1_000_000
+
+MAX_PPM = 999_900
+"""Where the declared maximum stands: one request in ten thousand is as long."""
+
+TPOT_MIN_OUTPUT_TOKENS = 16
+"""TPOT percentiles are over answers of at least this length: a shorter one has no meaningful gap."""
+
+BIN_STEPS_PPM = ((900_000, 20_000), (990_000, 10_000), (999_000, 1_000), (MAX_PPM, 100))
+"""(up to, step): 2 % steps up to 90 %, then 1 %, 0.1 % and 0.01 %, so that the tail keeps its shape."""
+
+Histogram = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Requests of a class with prompts in (lower, upper]. Weights are ppm of the class's requests.
+
+    `prompts` add up to `weight_ppm`; `outputs` are those of the whole class and add up to a million, as
+    prompt and output lengths are independent.
+    """
+
+    lower_tokens: int
+    upper_tokens: int
+    weight_ppm: int
+    prompts: Histogram
+    outputs: Histogram
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What a replica with a context limit makes of a band, in moments that do not depend on its speed.
+
+    `rejected` and `cut_short` are exact shares of the band's requests. Everything else is over the requests
+    that are served: prompts (new and cached tokens, with probabilities), mean output, mean decode steps
+    E[O-1], mean resident context of a running request m = E[(O-1) P + O (O-1) / 2] / E[O-1], and the harmonic
+    mean of O-1 over answers of at least 16 tokens (None: there are none).
+    """
+
+    rejected: Fraction
+    cut_short: Fraction
+    new_tokens: FloatArray
+    cached_tokens: FloatArray
+    probabilities: FloatArray
+    mean_prompt_tokens: float
+    mean_output_tokens: float
+    mean_decode_steps: float
+    resident_tokens: float
+    harmonic_decode_steps: float | None
+
+    @property
+    def served_share(self) -> Fraction:
+        """Share of the band's requests that the engine accepts."""
+        return 1 - self.rejected
+
+
+@cache
+def histogram(lengths: Lengths) -> Histogram:
+    """Discretize declared percentiles.
+
+    ln(tokens) is piecewise linear in the normal quantile between the declared points, the first slope
+    continues below the first one, and the maximum stands at 99.99 %. Each bin is represented by its middle,
+    in whole tokens.
+
+    >>> chat = histogram(Lengths(percentiles=((500_000, 900), (950_000, 6_000)), max_tokens=30_000))
+    >>> chat[-1], sum(weight for _, weight in chat)
+    ((30000, 100), 1000000)
+    """
+    merged: dict[int, int] = {}
+    quantile = _Quantile(lengths)
+    start = 0
+    for stop, step in BIN_STEPS_PPM:
+        for lower in range(start, stop, step):
+            tokens = quantile.tokens(lower + step / 2)
+            merged[tokens] = merged.get(tokens, 0) + step
+        start = stop
+    merged[lengths.max_tokens] = merged.get(lengths.max_tokens, 0) + PPM - MAX_PPM
+    return tuple(sorted(merged.items()))
+
+
+def bands(inputs: Histogram, outputs: Histogram, cuts: Sequence[int]) -> tuple[Band, ...]:
+    """Cut a class into bands on the prompt length, which the router knows; a cut belongs to the band below.
+
+    >>> [band.weight_ppm for band in bands(((10, 600_000), (90, 400_000)), ((5, 1_000_000),), [50, 70])]
+    [600000, 400000]
+    """
+    longest = inputs[-1][0]
+    inner = sorted({cut for cut in cuts if 0 < cut < longest})
+    edges = [0, *inner, longest]
+    found = []
+    for lower, upper in pairwise(edges):
+        prompts = tuple((tokens, weight) for tokens, weight in inputs if lower < tokens <= upper)
+        if prompts:
+            found.append(Band(lower, upper, sum(weight for _, weight in prompts), prompts, outputs))
+    return tuple(found)
+
+
+@cache
+def served(band: Band, context_limit_tokens: int, reusable_prefix_ppm: int = 0) -> Served:
+    """What a replica with this context limit makes of a band.
+
+    A prompt as long as the limit is rejected; an output that would pass it is cut short at limit - prompt
+    tokens. `reusable_prefix_ppm` of every prompt is found cached: its prefill is saved, its KV is not. The
+    last token of a prompt is always computed.
+    """
+    import numpy as np
+
+    prompts, prompt_weights = _columns(band.prompts)
+    outputs, output_weights = _columns(band.outputs)
+    fits = prompts < context_limit_tokens
+    total = int(prompt_weights.sum())
+    output_total = int(output_weights.sum())
+    rejected = Fraction(int(prompt_weights[~fits].sum()), total)
+    room = context_limit_tokens - prompts[fits]
+    cut = outputs[None, :] > room[:, None]
+    cut_weight = int((prompt_weights[fits][:, None] * output_weights[None, :])[cut].sum())
+
+    probabilities = prompt_weights[fits] / max(1, total - int(prompt_weights[~fits].sum()))
+    joint = probabilities[:, None] * (output_weights / output_total)[None, :]
+    kept = np.minimum(outputs[None, :], room[:, None]).astype(np.float64)
+    prompt = prompts[fits].astype(np.float64)
+    steps = kept - 1
+    mean_steps = float((joint * steps).sum())
+    resident = float((joint * (steps * prompt[:, None] + kept * steps / 2)).sum())
+    new = np.maximum(prompt * ((PPM - reusable_prefix_ppm) / PPM), np.minimum(prompt, 1.0))
+    return Served(
+        rejected=rejected,
+        cut_short=Fraction(cut_weight, total * output_total),
+        new_tokens=new,
+        cached_tokens=prompt - new,
+        probabilities=probabilities,
+        mean_prompt_tokens=float(probabilities @ prompt),
+        mean_output_tokens=float((joint * kept).sum()),
+        mean_decode_steps=mean_steps,
+        resident_tokens=resident / mean_steps if mean_steps > 0 else 0.0,
+        harmonic_decode_steps=_harmonic_steps(joint, kept),
+    )
+
+
+def _harmonic_steps(joint: FloatArray, outputs: FloatArray) -> float | None:
+    """Harmonic mean of O-1 over the answers whose TPOT counts."""
+    counted = outputs >= TPOT_MIN_OUTPUT_TOKENS
+    weight = float(joint[counted].sum())
+    if weight <= 0:
+        return None
+    return weight / float((joint[counted] / (outputs[counted] - 1)).sum())
+
+
+def _columns(rows: Histogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    import numpy as np
+
+    table = np.array(rows, dtype=np.int64)
+    return table[:, 0], table[:, 1]
+
+
+class _Quantile:
+    """Tokens at a probability: ln(tokens) over the normal quantile, straight between the declared points."""
+
+    def __init__(self, lengths: Lengths) -> None:
+        declared = [(ppm, tokens) for ppm, tokens in lengths.percentiles if ppm < MAX_PPM]
+        knots = [*declared, (MAX_PPM, lengths.max_tokens)]
+        normal = NormalDist()
+        self._normal = normal
+        self._points = [(normal.inv_cdf(ppm / PPM), log(tokens)) for ppm, tokens in knots]
+        self._max_tokens = lengths.max_tokens
+
+    def tokens(self, ppm: float) -> int:
+        """Whole tokens at a probability in ppm, at least 1 and at most the maximum."""
+        if len(self._points) == 1:
+            return self._max_tokens
+        z = self._normal.inv_cdf(ppm / PPM)
+        upper = next((i for i, (knot, _) in enumerate(self._points) if knot >= z), len(self._points) - 1)
+        (z0, y0), (z1, y1) = self._points[max(upper, 1) - 1], self._points[max(upper, 1)]
+        value = exp(y0 + (y1 - y0) * (z - z0) / (z1 - z0))
+        return max(1, min(self._max_tokens, round(value)))

@@ -1,0 +1,135 @@
+"""What traffic asks of a replica, as moments: everything that the queueing forms need to know about lengths.
+
+The forms depend on lengths only through these numbers, and elementwise, so that many (band, candidate) pairs
+can be evaluated at once: `stack` puts them into columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.traffic.lengths import Served
+
+FloatArray = NDArray[np.float64]
+Quantity = float | FloatArray
+
+BLOCK_SLACK_TOKENS = 8
+"""Half of a 16-token KV block: what block rounding adds to a sequence on average."""
+
+
+@dataclass(frozen=True)
+class ReplicaTiming:
+    """How fast a replica is: a decode step, a prompt token, and the chunk budget.
+
+    step(b, kv) = alpha + beta * b + gamma * kv_tokens;
+    s(new, cached) = sigma * new + fixed + per_token2 * (new * cached + new^2 / 2) * (1 + ramp / (new +
+    cached)).
+    """
+
+    alpha_s: float
+    beta_s: float
+    gamma_s_per_token: float
+    sigma_s_per_token: float
+    attention_fixed_s: float
+    attention_s_per_token2: float
+    attention_ramp_tokens: float
+    chunk_tokens: int
+
+    def __post_init__(self) -> None:
+        if not (self.alpha_s > 0 and self.sigma_s_per_token > 0):
+            raise ValueError("Expected alpha_s and sigma_s_per_token above 0.")
+        if self.chunk_tokens < 1:
+            raise ValueError("Expected chunk_tokens of at least 1.")
+
+    def prefill_s(self, new_tokens: Quantity, cached_tokens: Quantity) -> FloatArray:
+        """s: what prompts add to the steps they ride on, in seconds."""
+        new = np.asarray(new_tokens, dtype=np.float64)
+        cached = np.asarray(cached_tokens, dtype=np.float64)
+        pairs = new * cached + new * new / 2
+        ramp = 1 + self.attention_ramp_tokens / np.maximum(new + cached, 1.0)
+        attention = self.attention_fixed_s + self.attention_s_per_token2 * pairs * ramp
+        return np.where(new > 0, self.sigma_s_per_token * new + attention, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """Moments of one kind of request on one replica, after s (prefill seconds) and q (chunks, P_new / C).
+
+    `decode_s` is d = E[O-1] (beta + gamma m), `decode_spread_s2` d^2 / E[O-1]. `inverse_harmonic` is 1 / Oh
+    and `counted` 1, both 0 where no answer has 16 tokens. `slots` is E[max(1, q)]; `token_slots` and
+    `token_prefill_s` are E[(P + 8) max(1, q)] and E[(P + 8) s], with all P prompt tokens.
+    """
+
+    alpha_s: Quantity
+    prefill_s: Quantity
+    prefill_s2: Quantity
+    prefill_s3: Quantity
+    chunks: Quantity
+    chunks2: Quantity
+    chunks3: Quantity
+    prefill_chunks_s: Quantity
+    prefill2_chunks_s2: Quantity
+    prefill_chunks2_s: Quantity
+    decode_s: Quantity
+    decode_spread_s2: Quantity
+    inverse_harmonic: Quantity
+    counted: Quantity
+    output_tokens: Quantity
+    decode_steps: Quantity
+    resident_tokens: Quantity
+    slots: Quantity
+    token_slots: Quantity
+    token_prefill_s: Quantity
+
+
+def workload(served: Served, timing: ReplicaTiming) -> Workload:
+    """The moments of a band on a replica.
+
+    Raises:
+        ValueError: If the replica rejects every request of the band.
+    """
+    if not len(served.probabilities):
+        raise ValueError("Expected a band of which some request fits the context limit.")
+    weight = served.probabilities
+    s = timing.prefill_s(served.new_tokens, served.cached_tokens)
+    q = served.new_tokens / timing.chunk_tokens
+    slots = np.maximum(1.0, q)
+    held = served.new_tokens + served.cached_tokens + BLOCK_SLACK_TOKENS
+    steps = served.mean_decode_steps
+    decode_s = steps * (timing.beta_s + timing.gamma_s_per_token * served.resident_tokens)
+    harmonic = served.harmonic_decode_steps
+    return Workload(
+        alpha_s=timing.alpha_s,
+        prefill_s=float(weight @ s),
+        prefill_s2=float(weight @ s**2),
+        prefill_s3=float(weight @ s**3),
+        chunks=float(weight @ q),
+        chunks2=float(weight @ q**2),
+        chunks3=float(weight @ q**3),
+        prefill_chunks_s=float(weight @ (s * q)),
+        prefill2_chunks_s2=float(weight @ (s**2 * q)),
+        prefill_chunks2_s=float(weight @ (s * q**2)),
+        decode_s=decode_s,
+        decode_spread_s2=decode_s**2 / steps if steps > 0 else 0.0,
+        inverse_harmonic=1 / harmonic if harmonic else 0.0,
+        counted=1.0 if harmonic else 0.0,
+        output_tokens=served.mean_output_tokens,
+        decode_steps=steps,
+        resident_tokens=served.resident_tokens,
+        slots=float(weight @ slots),
+        token_slots=float(weight @ (held * slots)),
+        token_prefill_s=float(weight @ (held * s)),
+    )
+
+
+def stack(workloads: Sequence[Workload]) -> Workload:
+    """Many workloads as columns of shape (n, 1): the forms answer for all of them, against rows of limits."""
+    columns = {
+        entry.name: np.array([getattr(one, entry.name) for one in workloads], dtype=np.float64)[:, None]
+        for entry in fields(Workload)
+    }
+    return Workload(**columns)
