@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +74,7 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
     )
     conflicts: tuple[Conflict, ...] = ()
     if solution.status == "infeasible":
-        conflicts = _conflicts(scenario, candidates, program)
+        conflicts = _conflicts(scenario, candidates)
     clock.append(time.perf_counter())
     seconds = {
         "candidates": round(clock[1] - clock[0], 3),
@@ -140,18 +140,11 @@ def _run(scenario: Scenario, solution: Solution, seconds: dict[str, float], file
     )
 
 
-def _conflicts(scenario: Scenario, candidates: CandidateTable, program: Program) -> tuple[Conflict, ...]:
-    from planner.plan.conflicts import from_findings, unserved
+def _conflicts(scenario: Scenario, candidates: CandidateTable) -> tuple[Conflict, ...]:
+    """What stands in the way: bands that nothing serves, else the limits that leave no plan."""
+    from planner.plan.conflicts import stands_in_the_way, unserved
     from planner.solver.diagnose import diagnose
 
-    found = unserved(scenario, candidates)
-    return found or from_findings(scenario, diagnose(program))
-
-
-def without_files(scenario: Scenario) -> Scenario:
-    """The scenario with file paths reduced to their names, as it is embedded in plans."""
-    models = {
-        name: replace(model, capacity_path=Path(model.capacity_path).name if model.capacity_path else None)
-        for name, model in scenario.models.items()
-    }
-    return replace(scenario, models=models)
+    return unserved(scenario, candidates) or tuple(
+        stands_in_the_way(scenario, found.path, found.kind, found.needed) for found in diagnose(scenario, candidates)
+    )

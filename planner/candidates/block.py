@@ -29,7 +29,7 @@ from planner.candidates.types import LOAD_UNIT, Candidate, Config, DemandItem, I
 from planner.catalog.types import Bottleneck, Refusal
 from planner.memory.pool import ReplicaMemory
 from planner.scenario.types import ModelSpec, Scenario, TrafficClass
-from planner.traffic.lengths import served
+from planner.traffic.lengths import Served, served
 from planner.traffic.queueing import tpot_grid
 
 FloatArray = NDArray[np.float64]
@@ -49,6 +49,10 @@ class Block:
     def traffic(self, k: int) -> TrafficClass:
         """The class of an item."""
         return self.scenario.traffic[self.items[k].class_name]
+
+    def served(self, limit: int, k: int) -> Served:
+        """What a context limit makes of an item."""
+        return served(self.items[k].lengths, limit, self.traffic(k).reusable_prefix_ppm)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,6 @@ class Evaluated:
     extras: FloatArray
     points: int
     where: tuple[_Point, ...]
-    grid: _Grid
     memory: dict[tuple[int, int], ReplicaMemory]
     losses: dict[int, tuple[int, str | None]]
 
@@ -81,7 +84,7 @@ class Evaluated:
 
     def candidate(self, index: int) -> Candidate:
         """The candidate of one configuration, its loads rounded up to integers once."""
-        point, block, grid = self.where[index], self.block, self.grid
+        point, block = self.where[index], self.block
         memory = self.memory[point.limit, point.batch]
         loads = []
         for position, k in enumerate(block.own):
@@ -89,7 +92,7 @@ class Evaluated:
             if amounts[0] >= NOT_ELIGIBLE:
                 continue
             gpu_time, sequences, kv = (ceil(Fraction(float(amount)) * LOAD_UNIT) for amount in amounts)
-            part = served(grid.band(k), point.limit, block.traffic(k).reusable_prefix_ppm)
+            part = block.served(point.limit, k)
             loss, flag = self.losses[k]
             loads.append((k, ItemLoad(gpu_time, sequences, kv, part.rejected, part.cut_short, loss, flag)))
         physics = block.physics
@@ -128,10 +131,6 @@ class _Grid:
     tpot_ns: list[int] = field(default_factory=list)
     ttft_ns: list[int] = field(default_factory=list)
 
-    def band(self, k: int):  # type: ignore[no-untyped-def]
-        """The length band of an item."""
-        return self.block.items[k].band
-
 
 def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
     """The configurations of a shape, or none; every refusal goes to `reasons`."""
@@ -149,8 +148,8 @@ def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
     rows, where, points = _rows(block, grid, asked, memory)
     if not where:
         return []
-    extras = _extras(block, grid, where, losses)
-    return [Evaluated(block, rows, extras, points, tuple(where), grid, memory, losses)]
+    extras = _extras(block, where, losses)
+    return [Evaluated(block, rows, extras, points, tuple(where), memory, losses)]
 
 
 def _memory(block: Block, reasons: Rejections) -> dict[tuple[int, int], ReplicaMemory]:
@@ -164,7 +163,7 @@ def _memory(block: Block, reasons: Rejections) -> dict[tuple[int, int], ReplicaM
                 reasons.add(
                     block.model.name,
                     memory,
-                    key=f"on {shape.gpu.id} tp{shape.tp} {shape.weights}",
+                    subject=f"on {shape.gpu.id} tp{shape.tp} {shape.weights}",
                     count=1,
                     order=batch,
                     choices={"context": f"ctx{limit}", "preset": shape.preset},
@@ -184,7 +183,7 @@ def _losses(block: Block, reasons: Rejections) -> dict[int, tuple[int, str | Non
             found[k] = (verdict.loss_ppm, verdict.loss_flag)
         else:
             reasons.add(
-                block.model.name, verdict.refusal, key=f"for {traffic.name}", count=1, class_name=traffic.name
+                block.model.name, verdict.refusal, subject=f"for {traffic.name}", count=1, class_name=traffic.name
             )
     return found
 
@@ -209,7 +208,7 @@ def _grid(
 
 def _admitted(block: Block, limit: int, k: int, reasons: Rejections) -> bool:
     """Whether a context limit keeps what was promised to a band; a promise above 0 is a row of the program instead."""
-    traffic, part = block.traffic(k), served(block.items[k].band, limit, block.traffic(k).reusable_prefix_ppm)  # type: ignore[arg-type]
+    traffic, part = block.traffic(k), block.served(limit, k)
     if part.rejected == 1:
         broken = "rejects", part.rejected, "rejected_at_most"
     elif part.rejected and not traffic.rejected_at_most_ppm:
@@ -221,12 +220,10 @@ def _admitted(block: Block, limit: int, k: int, reasons: Rejections) -> bool:
     word, share, name = broken
     of_class = float(share * block.items[k].weight_ppm / 10_000)
     message = f"{word} {of_class:.2g}% of {traffic.name} in the band of prompts {block.items[k].name.partition('[')[2][:-1]}"
-    longest = max(tokens for tokens, _ in block.items[k].band.prompts) + max(  # type: ignore[union-attr]
-        tokens for tokens, _ in block.items[k].band.outputs  # type: ignore[union-attr]
-    )
+    longest = block.items[k].lengths.prompts[-1][0] + block.items[k].lengths.outputs[-1][0]
     refusal = Refusal(Bottleneck.CONTEXT, message, f"context_limit {-(-longest // 1024)}Ki or {name} {of_class:.2g}%")
     reasons.add(
-        block.model.name, refusal, key=f"context_limit {limit // 1024}Ki" if limit % 1024 == 0 else f"context_limit {limit}",
+        block.model.name, refusal, subject=f"context_limit {limit // 1024}Ki" if limit % 1024 == 0 else f"context_limit {limit}",
         count=1, class_name=traffic.name, order=-of_class,
     )  # fmt: skip
     return False
@@ -256,7 +253,7 @@ def _latency_reasons(block: Block, grid: _Grid, asked: Demand, reasons: Rejectio
         reasons.add(
             block.model.name,
             Refusal(bottleneck, message, nearest),
-            key=f"on {block.shape.gpu.id}",
+            subject=f"on {block.shape.gpu.id}",
             count=1,
             class_name=traffic.name,
             order=value,
@@ -295,7 +292,7 @@ def _rows(
         shape = (len(block.own), len(grid.tpot_ns), len(grid.ttft_ns))
         gpu, held, tokens = (np.full(shape, NOT_ELIGIBLE) for _ in range(3))
         for row, k in own:
-            part = served(block.items[k].band, limit, block.traffic(k).reusable_prefix_ppm)  # type: ignore[arg-type]
+            part = block.served(limit, k)
             rate = float(block.items[k].peak_rps * part.served_share)
             good = np.zeros(shape[1:], dtype=bool)
             good[np.ix_(*allowed[k])] = True
@@ -320,8 +317,8 @@ def _rows(
                         )
                     )
                     where.append(_Point(limit, tpot, ttft, batches[b]))
-    for row in rows:
-        row[:, row[0] >= NOT_ELIGIBLE] = NOT_ELIGIBLE
+    for loads in rows:
+        loads[:, loads[0] >= NOT_ELIGIBLE] = NOT_ELIGIBLE
     return np.array(rows), where, points
 
 
@@ -341,16 +338,14 @@ def _useful(
     return list(range(len(batches)))
 
 
-def _extras(
-    block: Block, grid: _Grid, where: list[_Point], losses: dict[int, tuple[int, str | None]]
-) -> FloatArray:
+def _extras(block: Block, where: list[_Point], losses: dict[int, tuple[int, str | None]]) -> FloatArray:
     """Shares rejected and cut short, and quality loss where it is an objective, of every configuration."""
     by_limit = {}
     counts = "quality_loss" in block.scenario.objective
     for limit in {point.limit for point in where}:
         row = []
         for k in block.own:
-            part = served(block.items[k].band, limit, block.traffic(k).reusable_prefix_ppm)  # type: ignore[arg-type]
+            part = block.served(limit, k)
             loss = losses[k][0] if k in losses and counts else 0
             row += [float(part.rejected), float(part.cut_short), float(loss)]
         by_limit[limit] = row

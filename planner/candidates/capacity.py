@@ -27,7 +27,7 @@ def capacity_candidates(
             if k not in parts:
                 message = "the capacity table says 0 requests/s"
                 refusal = Refusal(Bottleneck.RATE, message)
-                reasons.add(model.name, refusal, key=f"on {gpu}", count=1, class_name=items[k].class_name)
+                reasons.add(model.name, refusal, subject=f"on {gpu}", count=1, class_name=items[k].class_name)
         if not parts:
             continue
         # A multiple of a million keeps the capacity whole after `reserve.utilization`, which is in ppm.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.candidates.types import DemandItem
-from planner.catalog.types import Bottleneck, GpuFacts, Refusal
+from planner.catalog.types import GpuFacts, Refusal
 from planner.compression.policy import FloorVerdict, Usable, floor, judge
 from planner.compression.table import load_presets
 from planner.memory.overhead import default_max_num_batched_tokens, default_max_num_seqs
@@ -18,7 +18,7 @@ from planner.memory.pool import ReplicaMemory, replica_memory
 from planner.performance.fit import AffineFit, affine_fit, prefill_cost
 from planner.performance.roofline import step_model
 from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Reserve, Scenario
-from planner.traffic.lengths import Band, served
+from planner.traffic.lengths import served
 from planner.traffic.queueing import (
     ReplicaTiming,
     Workload,
@@ -153,14 +153,12 @@ def memory_of(
 ) -> ReplicaMemory | Refusal:
     """Memory of one GPU of a replica at a context limit and batch size."""
     assert model.facts is not None and model.engine is not None
-    if shape.weights not in ("bf16", "fp8"):
-        return Refusal(Bottleneck.ENGINE, f"{shape.weights} weights are not understood yet", "bf16 or fp8")
     return replica_memory(
         model.facts,
         shape.gpu,
         model.engine,
         tp=shape.tp,
-        weights=shape.weights,  # type: ignore[arg-type]
+        weights="fp8" if shape.weights == "fp8" else "bf16",
         storage=usable.storage,
         kv_dtype=usable.flag,
         context_limit_tokens=context_tokens,
@@ -191,12 +189,7 @@ class Demand:
 
 def workloads(timing: ReplicaTiming, pairs: list[tuple[int, DemandItem]], reusable_ppm: dict[str, int]) -> Workload:
     """Moments of (context limit, item) pairs as columns; only pairs of which some prompt fits may be asked."""
-    return stack([workload(served(_band(item), limit, reusable_ppm[item.class_name]), timing) for limit, item in pairs])
-
-
-def _band(item: DemandItem) -> Band:
-    assert item.band is not None
-    return item.band
+    return stack([workload(served(item.lengths, limit, reusable_ppm[item.class_name]), timing) for limit, item in pairs])
 
 
 def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Reserve) -> Demand:
@@ -220,7 +213,7 @@ def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Rese
 
 def predicted(timing: ReplicaTiming, item: DemandItem, context_tokens: int, reusable_ppm: int, rate_rps: float) -> tuple[float, float]:
     """p95 TPOT and TTFT in seconds of one item alone at a rate on one replica."""
-    work = workload(served(_band(item), context_tokens, reusable_ppm), timing)
+    work = workload(served(item.lengths, context_tokens, reusable_ppm), timing)
     return float(p95_tpot_of(work, rate_rps)), float(p95_ttft_of(work, rate_rps))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from planner.candidates.types import Rejection
@@ -18,24 +18,28 @@ class _Fold:
 
 
 class Rejections:
-    """Rejections by (model, class, bottleneck, key); of one key the mildest message is kept and the count grows."""
+    """Rejections folded into lines; of one line the mildest message is kept and the count grows."""
 
     def __init__(self) -> None:
-        self._folds: dict[tuple[str, str | None, str, str], _Fold] = {}
+        self._folds: dict[tuple[str, str | None, str, str, str], _Fold] = {}
 
     def add(
         self,
         model: str,
         refusal: Refusal,
         *,
-        key: str,
+        subject: str,
         count: int,
+        kind: str = "",
         class_name: str | None = None,
         order: float = 0.0,
         choices: dict[str, str] | None = None,
     ) -> None:
-        """One refusal for `count` configurations; `order` says which of several messages is mildest (lowest)."""
-        at = (model, class_name, str(refusal.bottleneck), key)
+        """One refusal for `count` configurations; `order` says which of several messages is mildest (lowest).
+
+        What shares model, class, bottleneck, subject and `kind` is one line.
+        """
+        at = (model, class_name, str(refusal.bottleneck), subject, kind)
         fold = self._folds.setdefault(at, _Fold(refusal, order))
         if order < fold.order:
             fold.refusal, fold.order = refusal, order
@@ -43,11 +47,11 @@ class Rejections:
         for name, value in (choices or {}).items():
             fold.choices.setdefault(name, set()).add(value)
 
-    def rows(self, offered: dict[str, dict[str, Iterable[str]]]) -> tuple[Rejection, ...]:
+    def rows(self, offered: Mapping[str, Mapping[str, Iterable[str]]]) -> tuple[Rejection, ...]:
         """All rejections, sorted. `offered` has each model's choices: a choice is named unless every value fell."""
         found = []
-        for (model, class_name, _, key), fold in self._folds.items():
-            words = [f"{model} {key}".strip()]
+        for (model, class_name, _, subject, _), fold in self._folds.items():
+            words = [f"{model} {subject}".strip()]
             for name, values in sorted(fold.choices.items()):
                 if values != set(offered[model].get(name, ())):
                     words.append("/".join(sorted(values)))

@@ -97,7 +97,7 @@ def _shapes(scenario: Scenario, model: ModelSpec, gpu: GpuFacts, reasons: Reject
         reasons.add(
             model.name,
             Refusal(Bottleneck.PARALLEL, message, f"tp{largest}"),
-            key=f"on {gpu.id} {parallel}",
+            subject=f"on {gpu.id} {parallel}",
             count=each * len(model.context_limits_tokens) * len(batch_sizes(model, gpu)),
         )
 
@@ -116,7 +116,8 @@ def _blocks(
         reasons.add(
             model.name,
             physics,
-            key=f"{shape.preset}" if per_preset else f"on {shape.gpu.id}: {physics.message}",
+            subject=shape.preset if per_preset else f"on {shape.gpu.id}",
+            kind=physics.message,
             count=len(model.context_limits_tokens) * len(batch_sizes(model, shape.gpu)),
             choices={"weights": shape.weights, "parallel": f"tp{shape.tp}", "preset": shape.preset},
         )

@@ -33,6 +33,17 @@ class DemandItem:
     output_tokens_per_s: Fraction
     band: Band | None
 
+    @property
+    def lengths(self) -> Band:
+        """The run's lengths.
+
+        Raises:
+            ValueError: a capacity table stands for them.
+        """
+        if self.band is None:
+            raise ValueError(f"{self.name} has no token lengths: a capacity table serves it.")
+        return self.band
+
 
 @dataclass(frozen=True)
 class Demand:

@@ -6,10 +6,10 @@ import json
 
 import click
 
-from planner.cli.output import EXIT_DISPROVED
+from planner.cli.output import EXIT_DISPROVED, say
 
 
-@click.command()
+@click.command(short_help="Derive a plan again without the solver.")
 @click.argument("plan_file", type=click.Path(), metavar="PLAN")
 @click.option("--no-hash", is_flag=True, help="Do not compare the document's hash, only what it says.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -28,12 +28,12 @@ def check(ctx: click.Context, plan_file: str, no_hash: bool, form: str) -> int:
     if form == "json":
         rows = [{"row": f.row, "stored": f.stored, "derived": f.derived} for f in findings]
         document = {"plan": plan_file, "holds": not findings, "hash_checked": not no_hash, "findings": rows}
-        click.echo(json.dumps(document, indent=2, sort_keys=True))
+        say(json.dumps(document, indent=2, sort_keys=True))
     elif findings:
-        click.echo(f"{plan_file}: DISPROVED, {len(findings)} value{'s' if len(findings) > 1 else ''} do not hold")
+        say(f"{plan_file}: DISPROVED, {len(findings)} value{'s' if len(findings) > 1 else ''} do not hold")
         for finding in findings:
-            click.echo(f"  {finding}")
+            say(f"  {finding}")
     else:
         rows_checked = "every value derived again, every row exact"
-        click.echo(f"{plan_file}: holds ({plan.status}; {rows_checked}{'' if no_hash else ', hash equal'})")
+        say(f"{plan_file}: holds ({plan.status}; {rows_checked}{'' if no_hash else ', hash equal'})")
     return EXIT_DISPROVED if findings else 0

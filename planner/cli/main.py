@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -9,10 +10,12 @@ import click
 
 from planner import __version__
 from planner.cli.check import check
-from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, fail
+from planner.cli.interrupt import watch_interrupts
+from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, INTERRUPTED, fail
 from planner.cli.solve import solve
 from planner.cli.validate import validate
 from planner.errors import InputError
+from planner.report.printable import printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -38,19 +41,21 @@ for command in (solve, validate, check):
 
 def main() -> None:
     """Runs the command line and turns every error into a message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a currency sign must not break an ASCII terminal
+    watch_interrupts()
     try:
-        code = kvplan.main(standalone_mode=False)
+        code = kvplan.main(standalone_mode=False, prog_name="kvplan")
         sys.stdout.flush()
     except InputError as error:
         fail(str(error), EXIT_INPUT)
     except click.ClickException as error:
+        error.message = printable(error.message)
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        fail("kvplan: interrupted; nothing was written", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        fail(INTERRUPTED, EXIT_INTERRUPTED)
     except Exception as error:  # the last line of defense: no traceback reaches a user unasked
         if os.environ.get("KVPLAN_DEBUG"):
             raise

@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, whole-file writing, messages on stderr."""
+"""What every command shares: exit codes, one document on stdout, messages on stderr, whole-file writing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import click
 
+from planner.report.printable import printable
+
 EXIT_OK = 0
 EXIT_INPUT = 1
 EXIT_INFEASIBLE = 3
@@ -18,11 +20,47 @@ EXIT_DISPROVED = 6
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 
+INTERRUPTED = "kvplan: interrupted; nothing was written"
+
+DEVICES = ("/dev/", "/proc/")
+"""Names of streams: a rename would take the place of whatever file they stand for."""
+
+
+def say(text: str) -> None:
+    """The command's document on stdout. A reader that closed the pipe has seen enough: the exit code stays."""
+    try:
+        click.echo(printable(text), nl=not text.endswith("\n"))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say_error(message: str) -> None:
+    """A message on stderr."""
+    click.echo(printable(message), err=True)
+
 
 def fail(message: str, code: int) -> NoReturn:
     """A message on stderr and an exit code."""
-    click.echo(message, err=True)
+    say_error(message)
     sys.exit(code)
+
+
+def check_target(path: str) -> None:
+    """Finds out before a long solve that its plan could not be written.
+
+    Raises:
+        click.FileError: the folder does not take a new file, or the name is taken by something that is no file.
+    """
+    target = _target(path)
+    device = str(Path(path).absolute()).startswith(DEVICES)
+    if device or (target.exists() and not target.is_file()):
+        raise click.FileError(printable(path), hint="it exists and is no regular file; `--format json` writes to standard output")
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        Path(name).unlink()
+    except OSError as error:
+        raise click.FileError(printable(path), hint=error.strerror or str(error)) from None
 
 
 def write_whole(path: str, text: str) -> None:
@@ -31,12 +69,12 @@ def write_whole(path: str, text: str) -> None:
     Raises:
         click.FileError: the file cannot be written.
     """
-    target = Path(path)
+    target = _target(path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
+                stream.write(printable(text))
             mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
             Path(name).chmod(mode)
             Path(name).replace(target)
@@ -44,7 +82,12 @@ def write_whole(path: str, text: str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise click.FileError(path, hint=error.strerror or str(error)) from None
+        raise click.FileError(printable(path), hint=error.strerror or str(error)) from None
+
+
+def _target(path: str) -> Path:
+    """The file itself where the path is a link to it: the link stays."""
+    return Path(os.path.realpath(path))
 
 
 def _umask() -> int:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.output import EXIT_INFEASIBLE, EXIT_NO_PLAN, EXIT_OK, width, write_whole
+from planner.cli.output import EXIT_INFEASIBLE, EXIT_NO_PLAN, EXIT_OK, check_target, say, width, write_whole
 
 if TYPE_CHECKING:
     from planner.plan.types import Plan
 
 
-@click.command()
+@click.command(short_help="Scenario to proved plan.")
 @click.argument("file", type=click.Path(), metavar="FILE")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the plan document (JSON) to a file.")
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value; `*` matches one level.")
@@ -46,13 +46,18 @@ def solve(
     """
     from planner import pipeline
 
+    if show_candidates and (output or require_optimal or verbose):
+        message = "--show-candidates solves nothing: leave out -o, --require-optimal and -v; redirect what it prints"
+        raise click.UsageError(message)
     scenario = pipeline.load(file, sets, what_if)
     if show_candidates:
         from planner.report.candidates import candidates_json, candidates_text
 
         table = pipeline.table(scenario)
-        click.echo(candidates_json(table) if form == "json" else candidates_text(scenario, table, width()), nl=False)
+        say(candidates_json(table) if form == "json" else candidates_text(scenario, table, width()))
         return EXIT_OK
+    if output:
+        check_target(output)
     progress = None if quiet or not sys.stderr.isatty() else _progress
     plan = pipeline.plan(scenario, pipeline.Options(time_limit, progress=progress), file)
     _show(plan, output, form, verbose)
@@ -72,7 +77,7 @@ def _show(plan: Plan, output: str | None, form: str, verbose: bool) -> None:
     text = to_json(plan) if form == "json" or output else ""
     if output:
         write_whole(output, text)
-    click.echo(text if form == "json" else plan_text(plan, width(), verbose=verbose), nl=False)
+    say(text if form == "json" else plan_text(plan, width(), verbose=verbose))
 
 
 def _exit_code(plan: Plan, require_optimal: bool) -> int:

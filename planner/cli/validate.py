@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from planner.cli.output import say
 from planner.errors import Diagnostic, InputError
 
 
-@click.command()
+@click.command(short_help="Schema, units and references, every mistake at once.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value, as in `solve`.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when all is well.")
@@ -37,7 +38,7 @@ def validate(files: tuple[str, ...], sets: tuple[str, ...], quiet: bool) -> None
         lines.append(f"{file}: ok ({', '.join(_count(n, word) for n, word in counts)})")
     if not quiet:
         for line in lines:
-            click.echo(line)
+            say(line)
     if problems:
         raise InputError(problems)
 

@@ -1,17 +1,20 @@
 """The independent check: derives everything in a plan again, without a solver.
 
-1. The candidate table is computed again from the embedded scenario; every deployment must be one of its rows.
-2. The document is built again from the stored decision (replicas, nodes, routing) and compared value by value;
-   what rests on measured physics may differ by 1e-9 relative, everything else must be equal.
-3. Every row of the program is added up in exact arithmetic on the stored integers (`plan.rows`).
-4. The hash.
+1. The document is read with bounds on every size (`plan.sane`), and its facts are compared with the catalog (`plan.facts`).
+2. The candidate table is computed again from the embedded scenario; every deployment must be one of its rows.
+3. The document is built again from the stored decision (replicas, nodes, routing) and compared value by value; load
+   amounts and step times come from floating-point physics and may differ by 1e-9 relative, all else must be equal.
+4. Every row of the program is added up in exact arithmetic on the stored integers (`plan.rows`).
+5. The hash.
 
-Which values are decisive is the complement of `NOT_DERIVED`: those are facts about the run or the proof, which no check
+docs/plan.md lists what is decisive and what is not: `NOT_DERIVED` are facts about the run or the proof, which no check
 without a solver can repeat; what can be said of them (a bound never above its value) is a row of its own.
 """
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,15 +23,24 @@ from typing import Any
 from planner.candidates import Candidate, CandidateTable, build_table
 from planner.candidates.groups import pool_groups
 from planner.plan import io
+from planner.plan.conflicts import unserved
 from planner.plan.document import Decision, Placed, Verdict, build_plan
+from planner.plan.facts import broken_facts
 from planner.plan.rows import broken_rows
+from planner.plan.sane import impossible, readable
 from planner.plan.types import Deployment, Plan
 
 RELATIVE = 1e-9
 """How far a number that rests on floating-point physics may be from the one derived here."""
 
-NOT_DERIVED = ("hash", "run", "conflicts")
+_PHYSICAL = re.compile(r"deployments\..*\.(loads\[\w+\]\.terms\[.*\]\.amount|step\.\w+_ns(_per_token)?)")
+"""Paths of those numbers."""
+
+NOT_DERIVED = ("format_version", "hash", "run")
 """Top-level keys that are not derived again."""
+
+_UNDERIVABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
+"""What a scenario that nobody resolved from a file may raise while it is planned; a finding, never a traceback."""
 
 
 @dataclass(frozen=True)
@@ -49,34 +61,51 @@ def check_tree(tree: dict[str, Any], path: str, *, use_hash: bool = True) -> tup
     Raises:
         InputError: the document cannot be read as a plan at all.
     """
+    readable(tree, path)
     plan = io.parse(tree, path)
-    findings = list(_derived_again(plan, tree))
-    findings += [Finding(row, stored, derived) for row, stored, derived in broken_rows(plan)]
+    findings = [Finding(*row) for row in impossible(plan)]
+    if not findings:
+        findings += [Finding(*row) for row in broken_facts(plan.scenario)]
+        findings += _guarded(plan, tree)
     if use_hash and plan.hash != io.digest(tree):
         findings.append(Finding("hash", plan.hash, io.digest(tree)))
     return plan, list(dict.fromkeys(findings))
 
 
+def _guarded(plan: Plan, tree: dict[str, Any]) -> list[Finding]:
+    """All that is derived; what cannot be derived is a finding too."""
+    findings: list[Finding] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            findings += [Finding(*row) for row in broken_rows(plan)]
+            findings += _derived_again(plan, tree)
+        except _UNDERIVABLE as error:
+            findings.append(Finding("scenario", "a scenario", f"cannot be planned: {type(error).__name__}: {error}"))
+    return findings
+
+
 def _derived_again(plan: Plan, tree: dict[str, Any]) -> Iterator[Finding]:
     table = build_table(plan.scenario)
+    conflicts = _conflicts(plan, table)
     if plan.status in ("infeasible", "unknown"):
-        yield from _compare(tree, io.to_tree(build_plan(plan.scenario, table, None, _verdict(plan), plan.run)))
+        yield from _compare(tree, io.to_tree(build_plan(plan.scenario, table, None, conflicts, plan.run)))
         return
     placed, missing = _placed(plan, table)
     yield from missing
+    decision = None if missing else Decision(placed, {name: pool.nodes for name, pool in plan.pools.items()})
+    again = io.to_tree(build_plan(plan.scenario, table, decision, conflicts, plan.run))
     if missing:
-        return
-    nodes = {name: pool.nodes for name, pool in plan.pools.items()}
-    unknown = sorted(set(nodes) - set(plan.scenario.inventory))
-    if unknown:
-        yield Finding(f"pools.{unknown[0]}", "a pool", "no such pool in the scenario")
-        return
-    again = build_plan(plan.scenario, table, Decision(placed, nodes), _verdict(plan), plan.run)
-    yield from _compare(tree, io.to_tree(again))
+        again = {key: again[key] for key in ("candidates", "rejected", "scenario")}
+    yield from _compare(tree, again)
 
 
-def _verdict(plan: Plan) -> Verdict:
-    return Verdict(plan.status, tuple((stage.name, stage.bound) for stage in plan.objective), plan.conflicts)
+def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
+    """What can be said of the verdict: conflicts stand in infeasible plans only, unserved bands are found again."""
+    stages = tuple((stage.name, stage.bound) for stage in plan.objective)
+    if plan.status != "infeasible":
+        return Verdict(plan.status, stages)
+    return Verdict(plan.status, stages, unserved(plan.scenario, table) or plan.conflicts)
 
 
 def _placed(plan: Plan, table: CandidateTable) -> tuple[tuple[Placed, ...], list[Finding]]:
@@ -156,15 +185,23 @@ def _compare(stored: Any, derived: Any, path: str = "") -> Iterator[Finding]:
         if len(derived) != len(stored):
             yield Finding(path, f"{len(stored)} entries", f"{len(derived)} entries")
         for index, (old, new) in enumerate(zip(stored, derived, strict=False)):
-            yield from _compare(old, new, f"{path}[{index}]")
-    elif not _same(stored, derived):
+            yield from _compare(old, new, f"{path}[{_label(new, index)}]")
+    elif not _same(stored, derived, path):
         yield Finding(path, repr(stored), repr(derived))
 
 
-def _same(stored: Any, derived: Any) -> bool:
-    if stored == derived and type(stored) is type(derived):
-        return True
-    numbers = (int, float)
-    if isinstance(stored, numbers) and isinstance(derived, numbers) and not isinstance(stored, bool):
+def _label(entry: Any, index: int) -> str:
+    """What a list entry is called: by what it is about, else by its place."""
+    if not isinstance(entry, dict):
+        return str(index)
+    if "metric" in entry:
+        return f"{entry['class_name']} {entry['metric']}"
+    return next((str(entry[key]) for key in ("path", "item", "name", "subject", "id") if key in entry), str(index))
+
+
+def _same(stored: Any, derived: Any, path: str) -> bool:
+    if isinstance(stored, bool) or isinstance(derived, bool) or isinstance(stored, str) or isinstance(derived, str):
+        return stored == derived and type(stored) is type(derived)
+    if isinstance(stored, int | float) and isinstance(derived, int | float) and _PHYSICAL.fullmatch(path):
         return abs(Fraction(stored) - Fraction(derived)) <= RELATIVE * max(abs(Fraction(stored)), abs(Fraction(derived)))
-    return False
+    return bool(stored == derived)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from planner.candidates import CandidateTable, Rejection
+from planner.plan.money import MICRO, decimal
 from planner.plan.types import Conflict
 from planner.scenario.types import Scenario
 
@@ -27,9 +30,45 @@ def unserved(scenario: Scenario, table: CandidateTable) -> tuple[Conflict, ...]:
     )
 
 
+def stands_in_the_way(scenario: Scenario, path: str, kind: str, needed: Fraction | None) -> Conflict:
+    """A limit that leaves no plan, with what a plan would need; values are rounded up to what can be written."""
+    if kind == "together":
+        assert needed is not None
+        cost = _money_up(scenario, needed).replace("_", ",")
+        message = f"several limits stand in the way at once; without stock, quota, power and budget a plan costs {cost} a month"
+        return Conflict("inventory", message, None)
+    if kind == "none" or needed is None:
+        return Conflict(path, "without this line there is a plan", None)
+    limit, value = _limit_and_need(scenario, path, kind, needed)
+    spoken = value.replace("_", ",")
+    return Conflict(path, f"any plan needs at least {spoken} (limit {limit.replace('_', ',')})", f"{path}: {value}")
+
+
+def _limit_and_need(scenario: Scenario, path: str, kind: str, needed: Fraction) -> tuple[str, str]:
+    if kind == "money":
+        assert scenario.budget.monthly_micro is not None
+        return _money_up(scenario, Fraction(scenario.budget.monthly_micro)), _money_up(scenario, needed)
+    if kind == "power":
+        assert scenario.budget.power_mw is not None
+        return f"{decimal(Fraction(scenario.budget.power_mw, MICRO), 3, 0)}kW", f"{decimal(needed / MICRO, 3, 0)}kW"
+    name = path.split(".")[1]
+    if kind == "nodes":
+        pool = scenario.inventory[name]
+        extra = needed - (pool.committed_nodes if pool.available_nodes else 0)
+        offered = pool.available_nodes or pool.committed_nodes
+        return f"{offered} nodes", f"{extra} nodes"
+    return decimal(scenario.limits[name].max, 6, 0), decimal(needed, 6, 0)
+
+
+def _money_up(scenario: Scenario, micro: Fraction) -> str:
+    """Whole cents, rounded up, as the scenario writes money."""
+    cents = -(-micro // 10_000)
+    return f"{scenario.currency}{int(cents) // 100:,}.{int(cents) % 100:02d}".replace(",", "_")
+
+
 def _relevant(table: CandidateTable, model: str, class_name: str) -> list[Rejection]:
     own = [r for r in table.rejections if r.model == model and r.class_name in (None, class_name)]
-    return sorted(own, key=lambda r: (-r.count, r.subject))
+    return sorted(own, key=lambda r: (r.class_name is None, -r.count, r.subject))
 
 
 def _reasons(table: CandidateTable, model: str, class_name: str) -> list[str]:

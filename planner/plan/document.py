@@ -136,11 +136,11 @@ def _assign(scenario: Scenario, placed: list[Placed], nodes: Mapping[str, int]) 
     for index in by_size:
         part = placed[index]
         for _ in range(part.replicas):
-            for pool in order[part.group.name]:
-                slot = next((n for n, left in enumerate(free[pool]) if left >= part.candidate.config.gpus), None)
+            for name in order[part.group.name]:
+                slot = next((n for n, left in enumerate(free[name]) if left >= part.candidate.config.gpus), None)
                 if slot is not None:
-                    free[pool][slot] -= part.candidate.config.gpus
-                    result[index][pool] = result[index].get(pool, 0) + 1
+                    free[name][slot] -= part.candidate.config.gpus
+                    result[index][name] = result[index].get(name, 0) + 1
                     break
     return result
 

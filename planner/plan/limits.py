@@ -40,8 +40,8 @@ def limit_rows(
         rows.append(_row("budget.power", power_mw(scenario, nodes) / 1_000, Fraction(budget.power_mw, 1_000), "W"))
     for name in sorted(scenario.limits):
         limit = scenario.limits[name]
-        used = sum((amount * nodes.get(pool, 0) for pool, amount in limit.per_node), Fraction(0))
-        rows.append(_row(f"limits.{name}", used, limit.max, ""))
+        total = sum((amount * nodes.get(pool, 0) for pool, amount in limit.per_node), Fraction(0))
+        rows.append(_row(f"limits.{name}", total, limit.max, ""))
     return tuple(rows)
 
 

@@ -29,6 +29,7 @@ def broken_rows(plan: Plan) -> list[Broken]:
         *_limits(plan),
         *_shares(plan),
         *_replicas(plan),
+        *_promises(plan),
         *_proof(plan),
     ]
 
@@ -43,13 +44,14 @@ def _demand(plan: Plan) -> Iterator[Broken]:
                 continue
             flows[route.class_name].append((*route.prompt_tokens, route.share))
             if route.share < 0:
-                yield f"deployments.{name}.routing.{route.item}.share", str(route.share), "a share of at least 0"
+                yield f"deployments.{name}.routing.{route.item}.share", _short(route.share), "a share of at least 0"
     for name, traffic in sorted(plan.scenario.traffic.items()):
         lengths = [tokens for tokens, _ in histogram(traffic.input_tokens)] if traffic.input_tokens else [0]
         for tokens in lengths:
             total = sum((share for low, high, share in flows[name] if low <= tokens <= high), Fraction(0))
             if total != 1:
-                yield f"demand.{name}", f"{total} of the prompts of {tokens} tokens routed", "exactly 1"
+                read = f"{_short(total)} of the prompts of {tokens} tokens routed"
+                yield f"demand.{name}", read, f"exactly 1 (missing {_short(1 - total)})"
                 break
 
 
@@ -62,7 +64,7 @@ def _loads(plan: Plan) -> Iterator[Broken]:
             if row.replicas_counted != counted:
                 yield f"{path}.replicas_counted", str(row.replicas_counted), str(counted)
             if used > row.capacity * counted:
-                yield path, f"{float(used):.6e}", f"at most {row.capacity * counted:.6e}"
+                yield path, _short(used), f"at most {_short(row.capacity * counted)}"
 
 
 def _packing(plan: Plan) -> Iterator[Broken]:
@@ -72,28 +74,59 @@ def _packing(plan: Plan) -> Iterator[Broken]:
         facts = plan.scenario.inventory[name]
         key = (pool.gpu, pool.region, facts.gpus_per_node)
         nodes[key] = nodes.get(key, 0) + pool.nodes
-    sizes: dict[tuple[str, str, int], list[int]] = {}
+    sizes: dict[tuple[str, str, int], dict[int, int]] = {}
+    placed: dict[str, int] = {}
     for name, deployment in plan.deployments.items():
         key = (deployment.gpu, deployment.region, deployment.gpus_per_node)
         each = deployment.gpus // deployment.replicas
-        sizes.setdefault(key, []).extend([each] * deployment.replicas)
-        if each * deployment.replicas != deployment.gpus:
-            yield f"deployments.{name}.gpus", str(deployment.gpus), f"a multiple of {deployment.replicas} replicas"
+        counts = sizes.setdefault(key, {})
+        counts[each] = counts.get(each, 0) + deployment.replicas
+        if deployment.parallel and deployment.parallel != f"tp{each}":
+            yield f"deployments.{name}.parallel", deployment.parallel, f"tp{each}: {each} GPUs a replica"
         if sum(deployment.pools.values()) != deployment.replicas:
             yield f"deployments.{name}.pools", str(deployment.pools), f"{deployment.replicas} replicas in all"
-    for key, parts in sorted(sizes.items()):
-        free = [key[2]] * (nodes.get(key, 0) - plan.scenario.reserve.spare_nodes)
-        if not _fit(sorted(parts, reverse=True), free):
-            yield f"packing.{key[0]}@{key[1]}x{key[2]}", f"{sum(parts)} GPUs", f"{len(free)} nodes of {key[2]}"
+        for pool, replicas in deployment.pools.items():
+            facts = plan.scenario.inventory[pool]
+            placed[pool] = placed.get(pool, 0) + replicas * each
+            if (facts.gpu.id, facts.region, facts.gpus_per_node) != key:
+                read = f"{facts.gpu.id} in {facts.region}, {facts.gpus_per_node} a node"
+                yield f"deployments.{name}.pools.{pool}", read, f"{key[0]} in {key[1]}, {key[2]} a node"
+    for key, counts in sorted(sizes.items()):
+        free = nodes.get(key, 0) - plan.scenario.reserve.spare_nodes
+        if not _fit(counts, key[2], free):
+            gpus = sum(size * count for size, count in counts.items())
+            yield f"packing.{key[0]}@{key[1]}x{key[2]}", f"{gpus} GPUs", f"{max(0, free)} nodes of {key[2]}"
+    for pool, gpus in sorted(placed.items()):
+        held = plan.scenario.inventory[pool].gpus_per_node * (plan.pools[pool].nodes if pool in plan.pools else 0)
+        if gpus > held:
+            yield f"pools.{pool}.nodes", f"{gpus} GPUs busy", f"at most the {held} bought"
 
 
-def _fit(parts: list[int], free: list[int]) -> bool:
-    """Whether parts go into bins. First fit decreasing is exact for the power-of-two sizes of tensor parallelism."""
-    for part in parts:
-        slot = next((index for index, left in enumerate(free) if left >= part), None)
-        if slot is None:
+def _fit(counts: dict[int, int], gpus_per_node: int, nodes: int) -> bool:
+    """Whether replicas of these sizes fit into nodes: larger ones first, each into what they leave free.
+
+    Exact for tensor parallelism: its sizes are powers of two, so smaller replicas fill any gap that larger ones leave.
+    """
+    free = {gpus_per_node: max(0, nodes)}
+    for size in sorted(counts, reverse=True):
+        wanted = counts[size]
+        for room in sorted(free):
+            each = room // size if size else 0
+            filled, rest = divmod(wanted, each) if each else (0, 0)
+            if not each:
+                continue
+            whole = min(filled, free[room])
+            free[room] -= whole
+            free[room - each * size] = free.get(room - each * size, 0) + whole
+            wanted -= whole * each
+            if whole == filled and 0 < rest and free[room] > 0:
+                free[room] -= 1
+                free[room - rest * size] = free.get(room - rest * size, 0) + 1
+                wanted -= rest
+            if not wanted:
+                break
+        if wanted:
             return False
-        free[slot] -= part
     return True
 
 
@@ -125,10 +158,12 @@ def _limits(plan: Plan) -> Iterator[Broken]:
 
 def _shares(plan: Plan) -> Iterator[Broken]:
     for (name, key), used in sorted(promised_shares(plan.deployments).items()):
+        if name not in plan.scenario.traffic:
+            continue
         traffic = plan.scenario.traffic[name]
         limit = traffic.rejected_at_most_ppm if key == "rejected_at_most" else traffic.cut_short_at_most_ppm
         if used * 1_000_000 > limit:
-            yield f"traffic.{name}.{key}", f"{float(used):.4%} of its requests", f"at most {limit / 10_000}%"
+            yield f"traffic.{name}.{key}", f"{_short(used * 100)}% of its requests", f"at most {limit / 10_000}%"
 
 
 def _replicas(plan: Plan) -> Iterator[Broken]:
@@ -146,6 +181,34 @@ def _replicas(plan: Plan) -> Iterator[Broken]:
         }  # fmt: skip
         if model.max_configurations is not None and len(kinds) > model.max_configurations:
             yield f"models.{name}.max_configurations", str(len(kinds)), f"at most {model.max_configurations}"
+
+
+def _promises(plan: Plan) -> Iterator[Broken]:
+    """Every promise of a class stands on every deployment that serves it, with the scenario's limit, and is kept."""
+    for name, deployment in plan.deployments.items():
+        stated = {(promise.class_name, promise.metric): promise for promise in deployment.promises}
+        for class_name in sorted({route.class_name for route in deployment.routing} & set(plan.scenario.traffic)):
+            slo = plan.scenario.traffic[class_name].slo
+            wanted = {"ttft_p95": slo.ttft_p95_us, "tpot_p95": slo.tpot_p95_us, "finish_within": slo.finish_within_us}
+            for metric, limit_us in wanted.items():
+                path = f"traffic.{class_name}.slo.{metric}"
+                promise = stated.get((class_name, metric))  # type: ignore[arg-type]
+                if promise is None:
+                    if limit_us is not None and plan.scenario.models[deployment.model].facts is not None:
+                        yield path, f"not stated on {name}", f"{limit_us} us"
+                elif promise.limit_us != limit_us:
+                    yield path, f"{promise.limit_us} us on {name}", f"{limit_us} us in the scenario"
+                elif promise.predicted_us > promise.limit_us:
+                    yield path, f"{promise.predicted_us} us on {name}", f"at most {limit_us} us"
+
+
+def _short(value: Fraction | int) -> str:
+    """A number for people; exact ones may have hundreds of digits."""
+    text = f"{value.numerator}/{value.denominator}" if value.denominator != 1 else str(value.numerator)
+    if len(text) <= 24:
+        return text
+    digits = len(str(abs(value.numerator))) - len(str(value.denominator))
+    return f"{float(value):.9g}" if -300 < digits < 300 else f"about 1e{digits}"
 
 
 def _proof(plan: Plan) -> Iterator[Broken]:

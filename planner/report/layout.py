@@ -20,11 +20,12 @@ def render(thing: Table, columns: int) -> str:
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def table_of(*headings: tuple[str, Literal["left", "right"]]) -> Table:
-    """An unframed table; cells fold rather than lose text."""
-    table = Table(box=None, pad_edge=True, show_edge=False, padding=(0, 2, 0, 0), header_style="")
+def table_of(*headings: tuple[str, Literal["left", "right"]], folds: Sequence[str] = ()) -> Table:
+    """An unframed table. Only the columns named in `folds` may wrap (the table is then set
+    tighter, too); without any, all may rather than lose text."""
+    table = Table(box=None, pad_edge=True, show_edge=False, padding=(0, 1 if folds else 2, 0, 0), header_style="")
     for title, justify in headings:
-        table.add_column(title, justify=justify, overflow="fold")
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=bool(folds) and title not in folds)
     return table
 
 

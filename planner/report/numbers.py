@@ -73,10 +73,22 @@ def quantity(value: Fraction, unit: str, currency: str) -> str:
     if unit == "W":
         return f"{float(value) / 1000:,.1f} kW" if value >= 1000 else f"{float(value):,.0f} W"
     if unit == "ms":
-        return f"{_one(value / 1000)} s" if value >= 2000 else f"{_one(value)} ms"
+        return duration(value)
     if unit == "%":
         return f"{float(value):.3g}%"
     return f"{_one(value)} {unit}".rstrip()
+
+
+def duration(ms: Fraction) -> str:
+    """Milliseconds in a unit that reads well.
+
+    >>> duration(Fraction(417, 10)), duration(Fraction(19_277_400)), duration(Fraction(3000))
+    ('41.7 ms', '5.4 h', '3 s')
+    """
+    for unit, size in (("h", 3_600_000), ("min", 60_000), ("s", 2_000)):
+        if ms >= (2 * size if unit == "min" else size):
+            return f"{_one(ms / (1000 if unit == 's' else size))} {unit}"
+    return f"{_one(ms)} ms"
 
 
 def _one(value: Fraction) -> str:

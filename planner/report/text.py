@@ -21,7 +21,7 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
     """The whole page, without color, `columns` wide."""
     parts = [_headline(plan)]
     if plan.totals is None:
-        parts += [_conflicts(plan, columns), _not_chosen(plan, columns, verbose)]
+        parts += [_conflicts(plan, columns), _not_chosen(plan, columns, verbose) if verbose else ""]
     else:
         parts += [
             _deployments(plan, columns),
@@ -58,28 +58,31 @@ def _gap(plan: Plan) -> str:
 
 def _deployments(plan: Plan, columns: int) -> str:
     table = table_of(
-        ("deployment", "left"), ("pool", "left"), ("replicas", "left"), ("shape", "left"), ("weights", "left"),
-        ("context", "right"), ("batch", "right"), ("KV", "left"), ("KV used", "right"), ("TTFT p95", "right"),
-        ("TPOT p95", "right"),
+        ("deployment", "left"), ("pool", "left"), ("replicas", "right"), ("shape", "left"), ("context", "right"),
+        ("batch", "right"), ("KV", "left"), ("used", "right"), ("TTFT p95", "right"), ("TPOT p95", "right"),
+        folds=("pool", "KV"),
     )  # fmt: skip
     for name, deployment in plan.deployments.items():
-        pools = "\n".join(deployment.pools)
-        counts = "\n".join(str(count) for count in deployment.pools.values())
         used = {row.name: row.used_ppm for row in deployment.loads}
-        table.add_row(
-            *(
-                Text(cell)
-                for cell in (
-                    name, pools, f"{counts} ({deployment.gpus} GPU)" if len(deployment.pools) == 1 else counts,
-                    deployment.parallel or "-", deployment.weights or "-",
-                    numbers.tokens(deployment.context_limit_tokens) if deployment.context_limit_tokens else "-",
-                    str(deployment.max_batch or "-"), deployment.kv_preset or "-",
-                    numbers.percent(used["kv"]) if "kv" in used else "-",
-                    *_latencies(deployment),
-                )
-            )
+        cells = (
+            name, "\n".join(deployment.pools), "\n".join(str(count) for count in deployment.pools.values()),
+            f"{deployment.parallel} {deployment.weights}" if deployment.parallel else "1 GPU",
+            numbers.tokens(deployment.context_limit_tokens) if deployment.context_limit_tokens else "-",
+            str(deployment.max_batch or "-"), _wrapped(deployment.kv_preset or "-"),
+            numbers.percent(used["kv"] if "kv" in used else used["gpu_time"]), *_latencies(deployment),
         )  # fmt: skip
+        table.add_row(*(Text(cell) for cell in cells))
     return render(table, columns)
+
+
+def _wrapped(name: str, most: int = 10) -> str:
+    """A long preset name on several lines, broken behind hyphens."""
+    lines = [""]
+    for part in name.replace("-", "-\n").split("\n"):
+        if lines[-1] and len(lines[-1]) + len(part) > most:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _latencies(deployment: Deployment) -> tuple[str, str]:
@@ -90,7 +93,7 @@ def _latencies(deployment: Deployment) -> tuple[str, str]:
         if known is None or _tightness(promise) > _tightness(known):
             by_metric[promise.metric] = promise
     shown = {metric: numbers.time_pair(p.predicted_us, p.limit_us) for metric, p in by_metric.items()}
-    batch = f"done in {shown['finish_within']}" if "finish_within" in shown else "-"
+    batch = f"in {shown['finish_within']}" if "finish_within" in shown else "-"
     return shown.get("ttft_p95", batch), shown.get("tpot_p95", "-")
 
 
@@ -160,7 +163,8 @@ def _spread(rejected: Sequence[RejectedChoice], most: int) -> list[RejectedChoic
     """The commonest reason of each kind and model first, so that a short list shows every kind."""
     ranked = sorted(rejected, key=lambda r: (-r.count, r.subject, r.message))
     seen: set[tuple[str, str]] = set()
-    first, rest = [], []
+    first: list[RejectedChoice] = []
+    rest: list[RejectedChoice] = []
     for choice in ranked:
         key = (choice.model, choice.bottleneck)
         (rest if key in seen else first).append(choice)

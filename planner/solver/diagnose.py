@@ -1,0 +1,119 @@
+"""Why a scenario has no plan: which single family of limits stands in the way, and the least value that would do.
+
+Each family is dropped alone and the program solved again for the least that it would need; a family is named only when
+that solve has a plan. The candidate table does not change: these limits are rows of the program, not physics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import lcm
+
+from planner.candidates import CandidateTable
+from planner.scenario.types import HOURS_PER_MONTH, Pool, Scenario
+from planner.solver.build import build_program
+from planner.solver.objective import demands_without_column
+from planner.solver.program import Program
+from planner.solver.session import OutOfTime, Session, Unproved, objective_terms
+
+ENOUGH_NODES = 1_000
+"""Nodes of a pool when its stock is not the question: more than any one answer is read for."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A limit that stands in the way by itself. `needed` is the least value that would do, in the unit of `kind`."""
+
+    path: str
+    kind: str
+    needed: Fraction | None
+
+
+def diagnose(scenario: Scenario, table: CandidateTable, *, time_limit_s: float = 30.0) -> list[Finding]:
+    """Every limit whose removal alone gives a plan; if no single one does, what all of them together would need."""
+    deadline = time.monotonic() + time_limit_s
+    found = [
+        Finding(path, kind, needed)
+        for path, kind, loose, weigh in _families(scenario)
+        if (needed := _least(loose, table, weigh, deadline)) is not None
+    ]
+    return found or _together(scenario, table, deadline)
+
+
+Weigh = Callable[[Pool], Fraction]
+
+
+def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
+    """(path, kind, the scenario without that limit, what to minimize over the nodes)."""
+    budget, reserve = scenario.budget, scenario.reserve
+    if budget.monthly_micro is not None:
+        yield "budget.monthly", "money", replace(scenario, budget=replace(budget, monthly_micro=None)), _month
+    if budget.power_mw is not None:
+        yield "budget.power", "power", replace(scenario, budget=replace(budget, power_mw=None)), _power(scenario)
+    for name in sorted(scenario.limits):
+        limits = {other: limit for other, limit in scenario.limits.items() if other != name}
+        amounts = dict(scenario.limits[name].per_node)
+        yield f"limits.{name}", "amount", replace(scenario, limits=limits), _amount(amounts)
+    for name, pool in sorted(scenario.inventory.items()):
+        more = {**scenario.inventory, name: replace(pool, available_nodes=ENOUGH_NODES)}
+        word = "available" if pool.available_nodes else "committed"
+        yield f"inventory.{name}.{word}", "nodes", replace(scenario, inventory=more), _amount({name: Fraction(1)})
+    if reserve.spare_nodes or reserve.spare_replicas:
+        none = replace(reserve, spare_nodes=0, spare_replicas=0)
+        yield "reserve.spare", "none", replace(scenario, reserve=none), _month
+    for name, model in sorted(scenario.models.items()):
+        if model.replicas.max is not None:
+            free = replace(model, replicas=replace(model.replicas, max=None))
+            yield f"models.{name}.replicas", "none", replace(scenario, models={**scenario.models, name: free}), _month
+        if model.max_configurations is not None:
+            free = replace(model, max_configurations=None)
+            models = {**scenario.models, name: free}
+            yield f"models.{name}.max_configurations", "none", replace(scenario, models=models), _month
+
+
+def _month(pool: Pool) -> Fraction:
+    return Fraction(pool.price_micro_per_node_h * HOURS_PER_MONTH)
+
+
+def _power(scenario: Scenario) -> Weigh:
+    return lambda pool: Fraction(pool.gpu.tdp_w * pool.gpus_per_node * scenario.budget.pue_ppm, 1_000)
+
+
+def _amount(per_node: dict[str, Fraction]) -> Weigh:
+    return lambda pool: per_node.get(pool.name, Fraction(0))
+
+
+def _least(scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline: float) -> Fraction | None:
+    """The least weighted sum of nodes of any plan; None without a plan, or without an answer in time."""
+    program, scale = _weighed(build_program(scenario, table), scenario, weigh)
+    if demands_without_column(program):
+        return None
+    session = Session(program, "auto", 0, deadline, lambda _: None)
+    try:
+        if not session.minimize("repair", objective_terms(program, session.master, "cost")):
+            return None
+    except (OutOfTime, Unproved):
+        return None
+    assert session.best is not None
+    nodes = zip(session.best.nodes, program.pools, strict=True)
+    return Fraction(sum(count * pool.cost for count, pool in nodes), scale)
+
+
+def _weighed(program: Program, scenario: Scenario, weigh: Weigh) -> tuple[Program, int]:
+    """The program with the weights, scaled to integers, in the place of prices."""
+    weights = [weigh(scenario.inventory[pool.name]) for pool in program.pools]
+    scale = lcm(*(weight.denominator for weight in weights))
+    pools = tuple(replace(pool, cost=int(w * scale)) for pool, w in zip(program.pools, weights, strict=True))
+    return replace(program, pools=pools, objective=("cost",)), scale
+
+
+def _together(scenario: Scenario, table: CandidateTable, deadline: float) -> list[Finding]:
+    """What a plan would need if none of these limits stood, the cheapest first."""
+    pools = {name: replace(pool, available_nodes=ENOUGH_NODES) for name, pool in scenario.inventory.items()}
+    budget = replace(scenario.budget, monthly_micro=None, power_mw=None)
+    free = replace(scenario, budget=budget, limits={}, inventory=pools)
+    cost = _least(free, table, _month, deadline)
+    return [Finding("", "together", cost)] if cost is not None else []

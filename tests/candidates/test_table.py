@@ -1,0 +1,93 @@
+"""The candidate table against the formulas evaluated one by one, and its rejections."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from planner import pipeline
+from planner.candidates.types import LOAD_UNIT
+from planner.catalog.types import Bottleneck
+from planner.traffic.lengths import served
+from planner.traffic.queueing import capacity, load_per_rps
+
+PROD = Path(__file__).resolve().parents[2] / "scenarios" / "prod.yaml"
+
+
+def test_loads_are_the_three_rows_of_the_model(prod, prod_table) -> None:
+    """gpu_time = x / cap, sequences = 1.2 x held / max_num_seqs, kv = 1.2 x tokens / pool, at the accepted rate."""
+    checked = 0
+    for candidate in prod_table.candidates[::17]:
+        config, timing, memory = candidate.config, candidate.timing, candidate.memory
+        tpot, ttft = config.tpot_limit_ns / 1e9, config.ttft_limit_ns / 1e9 or float("inf")
+        for k, load in candidate.loads[::3]:
+            item = prod_table.items[k]
+            part = served(item.lengths, config.context_limit_tokens, prod.traffic[item.class_name].reusable_prefix_ppm)
+            cap = float(capacity(part, timing, tpot, ttft).cap_rps)
+            held = load_per_rps(part, timing, tpot, cap)
+            rate = float(item.peak_rps * part.served_share)
+            assert load.gpu_time / LOAD_UNIT == pytest.approx(rate / cap, rel=1e-9)
+            assert load.sequences / LOAD_UNIT == pytest.approx(1.2 * rate * held.sequences / config.max_batch, rel=1e-9)
+            assert load.kv / LOAD_UNIT == pytest.approx(1.2 * rate * held.kv_tokens / memory.pool_tokens, rel=1e-9)
+            assert (load.rejected, load.cut_short) == (part.rejected, part.cut_short)
+            checked += 1
+    assert checked > 50
+
+
+def test_classes_run_only_where_their_promises_hold(prod, prod_table) -> None:
+    """confidence p90 leaves TPOT / 1.2 and TTFT / 1.5 of a promise to the operating point."""
+    for candidate in prod_table.candidates:
+        for k, _ in candidate.loads:
+            slo = prod.traffic[prod_table.items[k].class_name].slo
+            if slo.tpot_p95_us:
+                assert candidate.config.tpot_limit_ns * Fraction(6, 5) <= slo.tpot_p95_us * 1000
+            if slo.ttft_p95_us:
+                assert 0 < candidate.config.ttft_limit_ns * Fraction(3, 2) <= slo.ttft_p95_us * 1000
+
+
+def test_headroom_and_swing_are_not_multiplied(prod_table) -> None:
+    """kv_headroom 10 % needs 1.11, the swing 1.2: the larger stands. 50 % needs 2."""
+    import dataclasses
+
+    scenario = pipeline.load(PROD, sets=["reserve.kv_headroom=50%"])
+    wide = pipeline.table(scenario)
+    narrow = {c.config: dict(c.loads) for c in prod_table.candidates}
+    shared = [c for c in wide.candidates if c.config in narrow]
+    assert shared
+    for candidate in shared:
+        for k, load in candidate.loads:
+            before = narrow[candidate.config].get(k)
+            if before:
+                assert load.kv / before.kv == pytest.approx(2 / 1.2, rel=1e-9)
+                assert dataclasses.replace(load, kv=0) == dataclasses.replace(before, kv=0)
+
+
+def test_every_configuration_is_accounted_for(prod_table) -> None:
+    """examined = refused + dominated + offered."""
+    refused = sum(r.count for r in prod_table.rejections if r.class_name is None)
+    assert prod_table.examined == refused + prod_table.dominated + len(prod_table.candidates)
+
+
+def test_rejections_carry_their_number_and_the_nearest_value(prod_table) -> None:
+    """A reader sees what failed, by how much, and what would do."""
+    rows = prod_table.rejections
+    short = next(r for r in rows if r.bottleneck == Bottleneck.CONTEXT and "8Ki" in r.subject and r.class_name == "agents")
+    assert "rejects" in short.message and "%" in short.message
+    assert short.nearest is not None and "Ki or rejected_at_most" in short.nearest
+    heavy = next(r for r in rows if r.bottleneck == Bottleneck.MEMORY and "l40s" in r.subject)
+    assert "GiB" in heavy.message and heavy.nearest
+
+
+@pytest.mark.parametrize(
+    ("override", "bottleneck", "words"),
+    [
+        ("models.assistant.ref=deepseek-v3", Bottleneck.ARCHITECTURE, "expert"),
+        ("models.assistant.ref=qwen3-30b-a3b", Bottleneck.ARCHITECTURE, "expert"),
+        ("models.assistant.ref=mistral-7b-v0.1", Bottleneck.ARCHITECTURE, "window"),
+    ],
+)
+def test_what_is_not_timed_yet_is_refused_by_name(override: str, bottleneck: Bottleneck, words: str) -> None:
+    """MoE, MLA and sliding-window models have memory but no latency yet; the rejection says so."""
+    scenario = pipeline.load(PROD, sets=[override])
+    rejections = [r for r in pipeline.table(scenario).rejections if r.model == "assistant"]
+    assert any(r.bottleneck == bottleneck and words in r.message for r in rejections)
