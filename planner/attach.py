@@ -65,7 +65,9 @@ def _unknown_allowed(scenario: Scenario) -> list[Diagnostic]:
     problems = []
     for position, row in enumerate(scenario.compression.allow):
         if row not in rows:
-            place = _at(scenario, f"compression.allow[{position}]", f"compression.allow.{position}", "compression.allow")
+            place = _at(
+                scenario, f"compression.allow[{position}]", f"compression.allow.{position}", "compression.allow"
+            )
             known = ", ".join(sorted(rows))
             problems.append(_problem(place, "KV703", f"no preset row {row!r}; write id@version, one of {known}"))
     return problems

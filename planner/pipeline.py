@@ -1,9 +1,9 @@
 """The public Python API: load a scenario, plan it, check a plan. Everything that solves starts here.
 
-    from planner import pipeline
-    scenario = pipeline.load("scenarios/prod.yaml", sets=["traffic.chat.peak=36 req/s"])
-    plan = pipeline.plan(scenario)
-    findings = pipeline.check("plan.json")
+from planner import pipeline
+scenario = pipeline.load("scenarios/prod.yaml", sets=["traffic.chat.peak=36 req/s"])
+plan = pipeline.plan(scenario)
+findings = pipeline.check("plan.json")
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from planner.scenario.resolve import load_scenario
 from planner.scenario.types import Scenario
 
 if TYPE_CHECKING:
-    from planner.solver.session import BackendName
     from planner.candidates import CandidateTable
     from planner.plan.check import Finding
     from planner.plan.document import Decision, Verdict
     from planner.plan.types import Conflict, Plan, Run
     from planner.solver.program import Program, Solution
+    from planner.solver.session import BackendName
 
 Progress = Callable[[str], None]
 
@@ -69,9 +69,7 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
     candidates = table(scenario)
     clock.append(time.perf_counter())
     program = build_program(scenario, candidates)
-    solution = solve(
-        program, time_limit_s=options.time_limit_s, backend=options.backend, progress=options.progress
-    )
+    solution = solve(program, time_limit_s=options.time_limit_s, backend=options.backend, progress=options.progress)
     conflicts: tuple[Conflict, ...] = ()
     if solution.status == "infeasible":
         conflicts = _conflicts(scenario, candidates)
@@ -99,9 +97,7 @@ def check(path: str | Path, *, use_hash: bool = True) -> list[Finding]:
     return check_tree(read_tree(str(path)), str(path), use_hash=use_hash)[1]
 
 
-def _decision(
-    scenario: Scenario, candidates: CandidateTable, program: Program, solution: Solution
-) -> Decision | None:
+def _decision(scenario: Scenario, candidates: CandidateTable, program: Program, solution: Solution) -> Decision | None:
     from planner.candidates.groups import pool_groups
     from planner.plan.document import Decision, Placed
 

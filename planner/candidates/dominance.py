@@ -2,8 +2,8 @@
 
 c' replaces c (which has at least as many GPUs) when every row of c' is implied by the rows of c, one of them or an
 average of two: whatever traffic satisfies c then also satisfies floor(gpus_c / gpus_c') replicas of c'. Rows that
-cannot bind (a KV row below the GPU-time row for every item) therefore never keep a candidate alive. Comparing one summed
-capacity instead would be wrong: two classes that load different rows break it.
+cannot bind (a KV row below the GPU-time row for every item) therefore never keep a candidate alive. Comparing one
+summed capacity instead would be wrong: two classes that load different rows break it.
 """
 
 from __future__ import annotations

@@ -114,12 +114,10 @@ def shape_physics(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> 
     """Timing of a shape, or why it cannot be planned."""
     assert model.facts is not None and model.engine is not None
     preset = load_presets()[shape.preset]
-    usable = judge(
-        preset, engine=model.engine, gpu=shape.gpu, model=model.facts, policy=policy, weights=shape.weights
-    )
+    usable = judge(preset, engine=model.engine, gpu=shape.gpu, model=model.facts, policy=policy, weights=shape.weights)
     if isinstance(usable, Refusal):
         return usable
-    # Kernels that were not measured are timed as 16-bit ones: a preset's gain in decode time is never credited unpublished.
+    # Kernels that were not measured are timed as 16-bit ones: a gain in decode time is never credited unpublished.
     step = step_model(
         model.facts,
         shape.gpu,
@@ -189,7 +187,9 @@ class Demand:
 
 def workloads(timing: ReplicaTiming, pairs: list[tuple[int, DemandItem]], reusable_ppm: dict[str, int]) -> Workload:
     """Moments of (context limit, item) pairs as columns; only pairs of which some prompt fits may be asked."""
-    return stack([workload(served(item.lengths, limit, reusable_ppm[item.class_name]), timing) for limit, item in pairs])
+    return stack(
+        [workload(served(item.lengths, limit, reusable_ppm[item.class_name]), timing) for limit, item in pairs]
+    )
 
 
 def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Reserve) -> Demand:
@@ -211,7 +211,9 @@ def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Rese
     )
 
 
-def predicted(timing: ReplicaTiming, item: DemandItem, context_tokens: int, reusable_ppm: int, rate_rps: float) -> tuple[float, float]:
+def predicted(
+    timing: ReplicaTiming, item: DemandItem, context_tokens: int, reusable_ppm: int, rate_rps: float
+) -> tuple[float, float]:
     """p95 TPOT and TTFT in seconds of one item alone at a rate on one replica."""
     work = workload(served(item.lengths, context_tokens, reusable_ppm), timing)
     return float(p95_tpot_of(work, rate_rps)), float(p95_ttft_of(work, rate_rps))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import product
 
 import numpy as np
 
-from planner.candidates.block import Block, Evaluated, evaluate
+from planner.candidates.block import Evaluated, evaluate
 from planner.candidates.capacity import capacity_candidates
 from planner.candidates.dominance import frontier
+from planner.candidates.grid import Block
 from planner.candidates.items import demand_items
 from planner.candidates.physics import Shape, batch_sizes, shape_physics
 from planner.candidates.rejections import Rejections
@@ -144,5 +144,3 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: list[Evaluated]) 
         block = int(np.searchsorted(starts, index, side="right")) - 1
         kept.append(blocks[block].candidate(int(index - starts[block])))
     return kept
-
-

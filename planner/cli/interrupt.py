@@ -30,5 +30,5 @@ def _wait() -> None:
     signal.sigwait({signal.SIGINT})
     _thread.interrupt_main()
     time.sleep(GRACE_S)
-    say_error(INTERRUPTED)
+    say_error(f"\n{INTERRUPTED}")  # a line below the terminal's ^C, as click does
     os._exit(EXIT_INTERRUPTED)

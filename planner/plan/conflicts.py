@@ -35,7 +35,7 @@ def stands_in_the_way(scenario: Scenario, path: str, kind: str, needed: Fraction
     if kind == "together":
         assert needed is not None
         cost = _money_up(scenario, needed).replace("_", ",")
-        message = f"several limits stand in the way at once; without stock, quota, power and budget a plan costs {cost} a month"
+        message = f"several limits stand in the way at once; with none of them a plan costs {cost} a month"
         return Conflict("inventory", message, None)
     if kind == "none" or needed is None:
         return Conflict(path, "without this line there is a plan", None)

@@ -65,9 +65,7 @@ def _spare_gpus(scenario: Scenario, nodes: Mapping[str, int], busy: Mapping[str,
 
 def power_mw(scenario: Scenario, nodes: Mapping[str, int]) -> Fraction:
     """TDP of all GPUs bought times `budget.pue`, in milliwatts."""
-    watts = sum(
-        pool.gpu.tdp_w * pool.gpus_per_node * nodes.get(name, 0) for name, pool in scenario.inventory.items()
-    )
+    watts = sum(pool.gpu.tdp_w * pool.gpus_per_node * nodes.get(name, 0) for name, pool in scenario.inventory.items())
     return Fraction(watts * 1_000 * scenario.budget.pue_ppm, 1_000_000)
 
 

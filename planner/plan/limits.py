@@ -33,9 +33,7 @@ def limit_rows(
     if budget.monthly_micro is not None:
         cost = sum(scenario.inventory[p].price_micro_per_node_h * count for p, count in nodes.items())
         used_money = Fraction(cost * HOURS_PER_MONTH, 1_000_000)
-        rows.append(
-            _row("budget.monthly", used_money, Fraction(budget.monthly_micro, 1_000_000), scenario.currency)
-        )
+        rows.append(_row("budget.monthly", used_money, Fraction(budget.monthly_micro, 1_000_000), scenario.currency))
     if budget.power_mw is not None:
         rows.append(_row("budget.power", power_mw(scenario, nodes) / 1_000, Fraction(budget.power_mw, 1_000), "W"))
     for name in sorted(scenario.limits):

@@ -85,21 +85,22 @@ def _packing(plan: Plan) -> Iterator[Broken]:
             yield f"deployments.{name}.parallel", deployment.parallel, f"tp{each}: {each} GPUs a replica"
         if sum(deployment.pools.values()) != deployment.replicas:
             yield f"deployments.{name}.pools", str(deployment.pools), f"{deployment.replicas} replicas in all"
-        for pool, replicas in deployment.pools.items():
-            facts = plan.scenario.inventory[pool]
-            placed[pool] = placed.get(pool, 0) + replicas * each
+        for where, replicas in deployment.pools.items():
+            facts = plan.scenario.inventory[where]
+            placed[where] = placed.get(where, 0) + replicas * each
             if (facts.gpu.id, facts.region, facts.gpus_per_node) != key:
                 read = f"{facts.gpu.id} in {facts.region}, {facts.gpus_per_node} a node"
-                yield f"deployments.{name}.pools.{pool}", read, f"{key[0]} in {key[1]}, {key[2]} a node"
+                yield f"deployments.{name}.pools.{where}", read, f"{key[0]} in {key[1]}, {key[2]} a node"
     for key, counts in sorted(sizes.items()):
         free = nodes.get(key, 0) - plan.scenario.reserve.spare_nodes
         if not _fit(counts, key[2], free):
             gpus = sum(size * count for size, count in counts.items())
             yield f"packing.{key[0]}@{key[1]}x{key[2]}", f"{gpus} GPUs", f"{max(0, free)} nodes of {key[2]}"
-    for pool, gpus in sorted(placed.items()):
-        held = plan.scenario.inventory[pool].gpus_per_node * (plan.pools[pool].nodes if pool in plan.pools else 0)
+    for where, gpus in sorted(placed.items()):
+        bought = plan.pools[where].nodes if where in plan.pools else 0
+        held = plan.scenario.inventory[where].gpus_per_node * bought
         if gpus > held:
-            yield f"pools.{pool}.nodes", f"{gpus} GPUs busy", f"at most the {held} bought"
+            yield f"pools.{where}.nodes", f"{gpus} GPUs busy", f"at most the {held} bought"
 
 
 def _fit(counts: dict[int, int], gpus_per_node: int, nodes: int) -> bool:
@@ -119,7 +120,7 @@ def _fit(counts: dict[int, int], gpus_per_node: int, nodes: int) -> bool:
             free[room] -= whole
             free[room - each * size] = free.get(room - each * size, 0) + whole
             wanted -= whole * each
-            if whole == filled and 0 < rest and free[room] > 0:
+            if whole == filled and rest > 0 and free[room] > 0:
                 free[room] -= 1
                 free[room - rest * size] = free.get(room - rest * size, 0) + 1
                 wanted -= rest

@@ -40,7 +40,7 @@ class LoadTerm:
 
 @dataclass(frozen=True)
 class LoadRow:
-    """sum of amount * share <= capacity * replicas_counted (exactly); `used_ppm` is the left over the right side, rounded."""
+    """sum of amount * share <= capacity * replicas_counted (exactly); `used_ppm` is left over right side, rounded."""
 
     name: Literal["gpu_time", "sequences", "kv"]
     capacity: int
@@ -66,7 +66,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Promise:
-    """A promise to a class on this deployment. `predicted_us` includes `confidence`; `operating_us` is the load limit."""
+    """A promise to a class on this deployment. `predicted_us` includes `confidence`."""
 
     class_name: str
     metric: Literal["ttft_p95", "tpot_p95", "finish_within"]
@@ -78,7 +78,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class StepTimes:
-    """The affine step that the load rows rest on: alpha + beta * sequences + gamma * resident tokens, in nanoseconds."""
+    """The affine step under the load rows: alpha + beta * sequences + gamma * resident tokens, in nanoseconds."""
 
     alpha_ns: float
     beta_ns: float

@@ -111,7 +111,7 @@ def _pools(plan: Plan, columns: int) -> str:
         used = f"{pool.gpus_busy} + {pool.gpus_spare} + {pool.gpus_idle}" if pool.nodes else "-"
         table.add_row(
             Text(name), Text(pool.gpu), f"{pool.nodes}/{pool.nodes_offered}", used,
-            numbers.money(pool.price_per_gpu_h, currency, places=2 if len(pool.price_per_gpu_h.split(".")[1]) < 3 else 4),
+            numbers.money(pool.price_per_gpu_h, currency, places=max(2, len(pool.price_per_gpu_h.partition(".")[2]))),
             numbers.money(pool.cost_per_month, currency),
         )  # fmt: skip
     return render(table, columns)
@@ -212,9 +212,7 @@ def _memory(plan: Plan, columns: int) -> str:
         if (m := deployment.memory) is not None:
             shown = True
             cells = (m.total_bytes, m.weights_bytes, m.activation_bytes, m.non_torch_bytes, m.cuda_graph_bytes)
-            table.add_row(
-                Text(name), *(numbers.gib(b) for b in (*cells, m.available_kv_bytes)), f"{m.pool_tokens:,}"
-            )
+            table.add_row(Text(name), *(numbers.gib(b) for b in (*cells, m.available_kv_bytes)), f"{m.pool_tokens:,}")
     return render(table, columns) if shown else ""
 
 

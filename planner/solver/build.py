@@ -100,7 +100,9 @@ def _most(table: CandidateTable, amounts: dict[int, int], capacity: int) -> int:
     """
     total = Fraction(0)
     for demand in table.demands:
-        parts = [Fraction(amounts[k] * demand.weight_ppm, table.items[k].weight_ppm) for k in demand.items if k in amounts]
+        parts = [
+            Fraction(amounts[k] * demand.weight_ppm, table.items[k].weight_ppm) for k in demand.items if k in amounts
+        ]
         total += max(parts, default=Fraction(0))
     return -int(-total // capacity)
 
@@ -126,9 +128,7 @@ def _integers(name: str, most: Fraction, use: list[tuple[int, Fraction]]) -> Nod
     return NodeLimit(name, int(most * scale), tuple((p, int(amount * scale)) for p, amount in use if amount))
 
 
-def _share_limits(
-    scenario: Scenario, table: CandidateTable, columns: tuple[Column, ...]
-) -> tuple[ShareLimit, ...]:
+def _share_limits(scenario: Scenario, table: CandidateTable, columns: tuple[Column, ...]) -> tuple[ShareLimit, ...]:
     """Promised shares: sum over bands and columns of band share x part rejected (or cut short) x routed share."""
     loads = {candidate.config.name: dict(candidate.loads) for candidate in table.candidates}
     rows = []

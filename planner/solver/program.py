@@ -38,7 +38,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Load:
-    """One load row of a column. `use` has (item, amount): what the whole item costs; `capacity` is one replica's worth."""
+    """One load row of a column. `use` has (item, amount): what the whole item costs; `capacity` is one replica."""
 
     name: str
     capacity: int
@@ -113,7 +113,10 @@ class ModelLimit:
 
 @dataclass(frozen=True)
 class Program:
-    """The whole program. Objectives are lexicographic: cost (micro-units per hour), gpus (bought), quality_loss (ppm x tokens/s)."""
+    """The whole program.
+
+    Objectives are lexicographic: cost (micro-units per hour), gpus (bought), quality_loss (ppm x tokens/s).
+    """
 
     items: tuple[Item, ...]
     columns: tuple[Column, ...]

@@ -1,7 +1,7 @@
 """One plan of many that cost the same: the simplest, then the lexicographically smallest.
 
-After the objectives come two more: the fewest busy GPUs, then the fewest deployments, since people run them. Then every
-integer is minimized in a fixed order, nodes before replicas, replicas by model and hash of the column's name (no
+After the objectives come two more: the fewest busy GPUs, then the fewest deployments, since people run them. Then
+every integer is minimized in a fixed order, nodes before replicas, replicas by model and hash of the column's name (no
 alphabet decides what is run). That decides every integer, so no second plan is left. A variable that stands at its lower
 bound in the incumbent, given all before it, needs no solve; runs of variables are minimized by their sum first.
 """

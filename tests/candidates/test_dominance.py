@@ -60,7 +60,7 @@ def test_a_large_replica_never_replaces_a_small_one() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_every_dropped_candidate_is_implied_by_a_kept_one(seed: int) -> None:
-    """Oracle: whatever traffic fits the dropped candidate fits one kept candidate, row by row, by linear programming."""
+    """Oracle: whatever traffic fits the dropped candidate fits one kept candidate, by linear programming."""
     random = np.random.default_rng(seed)
     rows = random.integers(1, 8, size=(14, 3, 2)) / 4
     rows[random.random(14) < 0.2, :, 0] = NOT_ELIGIBLE

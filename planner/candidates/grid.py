@@ -1,0 +1,138 @@
+"""The axes of a block (context limits, bands, operating promises), and why parts of them fall away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil, isfinite
+
+import numpy as np
+
+from planner.candidates.physics import CONFIDENCE, Demand, Shape, ShapePhysics, operating_ns
+from planner.candidates.rejections import Rejections
+from planner.candidates.types import DemandItem
+from planner.catalog.types import Bottleneck, Refusal
+from planner.scenario.types import ModelSpec, Scenario, TrafficClass
+from planner.traffic.lengths import Served, served
+from planner.traffic.queueing import tpot_grid
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is evaluated: one shape for one model, with the model's items."""
+
+    scenario: Scenario
+    model: ModelSpec
+    items: tuple[DemandItem, ...]
+    own: tuple[int, ...]
+    shape: Shape
+    physics: ShapePhysics
+
+    def traffic(self, k: int) -> TrafficClass:
+        """The class of an item."""
+        return self.scenario.traffic[self.items[k].class_name]
+
+    def served(self, limit: int, k: int) -> Served:
+        """What a context limit makes of an item."""
+        return served(self.items[k].lengths, limit, self.traffic(k).reusable_prefix_ppm)
+
+
+@dataclass
+class Grid:
+    """The axes of a block: (context limit, item) pairs, operating promises in nanoseconds (0: no TTFT promise)."""
+
+    block: Block
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    tpot_ns: list[int] = field(default_factory=list)
+    ttft_ns: list[int] = field(default_factory=list)
+
+
+def make_grid(block: Block, limits: set[int], losses: dict[int, tuple[int, str | None]], reasons: Rejections) -> Grid:
+    """Pairs that may be asked for, and the operating promises on offer."""
+    grid = Grid(block)
+    for limit in sorted(limits):
+        grid.pairs += [(limit, k) for k in losses if _admitted(block, limit, k, reasons)]
+    tpot_factor, ttft_factor = CONFIDENCE[block.scenario.reserve.confidence]
+    slos = [block.traffic(k).slo for k in losses]
+    tpots = sorted({operating_ns(slo.tpot_p95_us, tpot_factor) for slo in slos if slo.tpot_p95_us})
+    ttfts = sorted({operating_ns(slo.ttft_p95_us, ttft_factor) for slo in slos if slo.ttft_p95_us})
+    alpha_s = block.physics.timing.alpha_s
+    points = tpot_grid(tpots[-1] / 1e9 if tpots else None, alpha_s)
+    grid.tpot_ns = sorted({round(point * 1e9) for point in points} | set(tpots))
+    grid.ttft_ns = ttfts if ttfts and all(slo.ttft_p95_us for slo in slos) else [*ttfts, 0]
+    return grid
+
+
+def _admitted(block: Block, limit: int, k: int, reasons: Rejections) -> bool:
+    """Whether a context limit keeps what was promised to a band; a promise above 0 is a row of the program instead."""
+    traffic, part = block.traffic(k), block.served(limit, k)
+    if part.rejected == 1 or (part.rejected and not traffic.rejected_at_most_ppm):
+        broken = "rejects", part.rejected, "rejected_at_most"
+    elif part.cut_short and not traffic.cut_short_at_most_ppm:
+        broken = "cuts short", part.cut_short, "cut_short_at_most"
+    else:
+        return True
+    word, share, name = broken
+    of_class = float(share * block.items[k].weight_ppm / 10_000)
+    message = (
+        f"{word} {of_class:.2g}% of {traffic.name} in the band of prompts {block.items[k].name.partition('[')[2][:-1]}"
+    )
+    longest = block.items[k].lengths.prompts[-1][0] + block.items[k].lengths.outputs[-1][0]
+    refusal = Refusal(Bottleneck.CONTEXT, message, f"context_limit {-(-longest // 1024)}Ki or {name} {of_class:.2g}%")
+    reasons.add(
+        block.model.name,
+        refusal,
+        subject=f"context_limit {limit // 1024}Ki" if limit % 1024 == 0 else f"context_limit {limit}",
+        count=1,
+        class_name=traffic.name,
+        order=-of_class,
+    )
+    return False
+
+
+def latency_reasons(block: Block, grid: Grid, asked: Demand, reasons: Rejections) -> None:
+    """Bands that no rate serves within their own promise: which promise failed, and what would do."""
+    tpot_factor, ttft_factor = CONFIDENCE[block.scenario.reserve.confidence]
+    for row, (limit, k) in enumerate(grid.pairs):
+        traffic = block.traffic(k)
+        own = operating_columns(block, grid, traffic)
+        if asked.capacity_rps[row][np.ix_(*own)].max(initial=0.0) > 0:
+            continue
+        tpot, ttft = float(asked.idle_tpot_s[row] * tpot_factor), float(asked.idle_ttft_s[row] * ttft_factor)
+        slo = traffic.slo
+        if slo.tpot_p95_us is not None and tpot * 1e6 >= slo.tpot_p95_us:
+            word, value, allowed, bottleneck = "tpot_p95", tpot, slo.tpot_p95_us, Bottleneck.TPOT
+        elif slo.ttft_p95_us is not None and ttft * 1e6 >= slo.ttft_p95_us:
+            word, value, allowed, bottleneck = "ttft_p95", ttft, slo.ttft_p95_us, Bottleneck.TTFT
+        else:
+            word, value, allowed, bottleneck = "rate", np.inf, 0, Bottleneck.RATE
+        if isfinite(value):
+            message = (
+                f"{word} of {traffic.name} is {value * 1e3:,.0f} ms on an idle replica (limit {allowed / 1e3:g} ms)"
+            )
+            nearest = f"{word} {ceil(value * 1.05e3)}ms"
+        else:
+            message, nearest = f"no rate of {traffic.name} is stable here", None
+        reasons.add(
+            block.model.name,
+            Refusal(bottleneck, message, nearest),
+            subject=f"on {block.shape.gpu.id}",
+            count=1,
+            class_name=traffic.name,
+            order=value,
+            choices={
+                "weights": block.shape.weights, "parallel": f"tp{block.shape.tp}",
+                "preset": block.shape.preset, "context": f"ctx{limit}",
+            },
+        )  # fmt: skip
+
+
+def operating_columns(block: Block, grid: Grid, traffic: TrafficClass) -> tuple[list[int], list[int]]:
+    """Operating promises that a class may run at: at least as tight as its own."""
+    tpot_factor, ttft_factor = CONFIDENCE[block.scenario.reserve.confidence]
+    slo = traffic.slo
+    tpot = operating_ns(slo.tpot_p95_us, tpot_factor) if slo.tpot_p95_us else None
+    ttft = operating_ns(slo.ttft_p95_us, ttft_factor) if slo.ttft_p95_us else None
+    return (
+        [t for t, ns in enumerate(grid.tpot_ns) if tpot is None or ns <= tpot],
+        [f for f, ns in enumerate(grid.ttft_ns) if ttft is None or 0 < ns <= ttft],
+    )
