@@ -1,6 +1,6 @@
 """The independent check: derives everything in a plan again, without a solver.
 
-1. The document is read with bounds on every size (`plan.sane`), and its facts are compared with the catalog (`plan.facts`).
+1. The document is read with bounds on every size (`plan.sane`), its facts are compared with the catalog (`plan.facts`).
 2. The candidate table is computed again from the embedded scenario; every deployment must be one of its rows.
 3. The document is built again from the stored decision (replicas, nodes, routing) and compared value by value; load
    amounts and step times come from floating-point physics and may differ by 1e-9 relative, all else must be equal.
@@ -123,7 +123,7 @@ def _placed(plan: Plan, table: CandidateTable) -> tuple[tuple[Placed, ...], list
             missing.append(Finding(f"deployments.{name}", read, "no pool of this kind in the scenario"))
         elif unknown:
             missing.append(Finding(f"deployments.{name}.routing", unknown[0], "no such traffic band in the scenario"))
-        elif deployment.replicas <= plan.scenario.reserve.spare_replicas:
+        elif deployment.routing and deployment.replicas <= plan.scenario.reserve.spare_replicas:
             need = f"more than the {plan.scenario.reserve.spare_replicas} spare replicas"
             missing.append(Finding(f"deployments.{name}.replicas", str(deployment.replicas), need))
         else:
@@ -203,5 +203,6 @@ def _same(stored: Any, derived: Any, path: str) -> bool:
     if isinstance(stored, bool) or isinstance(derived, bool) or isinstance(stored, str) or isinstance(derived, str):
         return stored == derived and type(stored) is type(derived)
     if isinstance(stored, int | float) and isinstance(derived, int | float) and _PHYSICAL.fullmatch(path):
-        return abs(Fraction(stored) - Fraction(derived)) <= RELATIVE * max(abs(Fraction(stored)), abs(Fraction(derived)))
+        difference, size = abs(Fraction(stored) - Fraction(derived)), max(abs(Fraction(stored)), abs(Fraction(derived)))
+        return difference <= RELATIVE * size
     return bool(stored == derived)

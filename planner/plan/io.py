@@ -93,8 +93,3 @@ def parse(tree: dict[str, Any], path: str) -> Plan:
             found.append(Diagnostic(path, 0, 0, "KV805", f"{where}: {problem['msg']}; read {read}"))
         raise InputError(found) from None
 
-
-def plan_schema() -> dict[str, Any]:
-    """JSON Schema of the document, from the same records."""
-    schema = _adapter().json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kvplan plan", **schema}

@@ -57,7 +57,7 @@ def _demand(plan: Plan) -> Iterator[Broken]:
 
 def _loads(plan: Plan) -> Iterator[Broken]:
     for name, deployment in plan.deployments.items():
-        counted = deployment.replicas - plan.scenario.reserve.spare_replicas
+        counted = max(0, deployment.replicas - plan.scenario.reserve.spare_replicas)
         for row in deployment.loads:
             path = f"deployments.{name}.loads.{row.name}"
             used = sum((term.amount * term.share for term in row.terms), Fraction(0))
@@ -136,8 +136,9 @@ def _stock(plan: Plan) -> Iterator[Broken]:
         count = plan.pools[name].nodes if name in plan.pools else 0
         if count < facts.committed_nodes:
             yield f"inventory.{name}.committed", f"{count} nodes", f"at least {facts.committed_nodes}"
-        if count > facts.committed_nodes + facts.available_nodes:
-            yield f"inventory.{name}.available", f"{count} nodes", f"at most {facts.committed_nodes + facts.available_nodes}"
+        most = facts.committed_nodes + facts.available_nodes
+        if count > most:
+            yield f"inventory.{name}.available", f"{count} nodes", f"at most {most}"
 
 
 def _limits(plan: Plan) -> Iterator[Broken]:

@@ -29,8 +29,8 @@ MOST_PLACINGS = 200_000_000
 """Replicas times nodes that are laid out replica by replica: some seconds' work."""
 
 _FRACTION_KEYS = frozenset(
-    ("share", "requests_per_s", "rejected", "cut_short", "used", "limit", "max_concurrency", "horizon_h")
-    + ("peak_rps", "mean_rps", "max", "per_node", "capacity")
+    "share requests_per_s rejected cut_short used limit max_concurrency horizon_h peak_rps mean_rps max per_node "
+    "capacity".split()
 )
 _FRACTION = re.compile(r"-?[0-9]+(\.[0-9]+|/0*[1-9][0-9]*)?")
 
@@ -71,7 +71,7 @@ def _unreadable(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def impossible(plan: Plan) -> list[Broken]:
-    """Values with which nothing can be derived: wrong signs, sizes beyond the scenario language, dangling references."""
+    """Values with which nothing can be derived: wrong signs, sizes beyond the language, dangling references."""
     scenario = plan.scenario
     rows = [*_references(scenario), *_sizes(scenario)]
     for name, deployment in sorted(plan.deployments.items()):

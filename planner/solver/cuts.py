@@ -98,6 +98,8 @@ def _share_taxes(program: Program, duals: Duals) -> dict[tuple[int, int], Fracti
     """What the share limits add to the cost of an (item, column) pair."""
     taxes: dict[tuple[int, int], Fraction] = {}
     for row, multiplier in duals.shares.items():
+        if not multiplier:
+            continue
         for item, column, amount in program.share_limits[row].use:
             taxes[item, column] = taxes.get((item, column), Fraction(0)) + multiplier * amount
     return taxes

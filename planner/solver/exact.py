@@ -21,11 +21,14 @@ from planner.solver.simplex import Tableau
 
 @dataclass(frozen=True)
 class Routing:
-    """A routing: shares above 0 as (item, column, share) in order, their quality loss, and the cut that proves it least."""
+    """A routing: shares above 0 as (item, column, share) in order, their quality loss, and the duals that prove it least.
+
+    Without `minimize_loss` there are no duals.
+    """
 
     shares: tuple[tuple[int, int, Fraction], ...]
     loss: Fraction
-    cut: ServingCut | None = None
+    duals: Duals | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
     Args:
         program: The program.
         replicas: Replicas per column.
-        minimize_loss: Only routings of least quality loss count; the routing then carries its optimality cut.
+        minimize_loss: Only routings of least quality loss count; the routing then carries its duals.
 
     Returns:
         The routing, or the Farkas cut of the first component without one.
@@ -72,7 +75,6 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
         return FarkasCut(ServingCut((), 1))
     used = serving(program, replicas)
     shares: list[tuple[int, int, Fraction]] = []
-    loss = Fraction(0)
     duals = Duals({}, {}, {})
     for demands, limits in _components(program, used):
         part = _build(program, used, demands, limits)
@@ -91,8 +93,18 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
                 shares.append((item, column, share))
     losses = [dict(column.losses) for column in program.columns]
     loss = sum((share * losses[column][item] for item, column, share in shares), Fraction(0))
-    cut = serving_cut(program, duals, used, with_loss=True) if minimize_loss else None
-    return Routing(tuple(sorted(shares)), loss, cut)
+    return Routing(tuple(sorted(shares)), loss, duals if minimize_loss else None)
+
+
+def loss_cut(program: Program, replicas: Sequence[int], routing: Routing) -> ServingCut:
+    """The cut that says what every choice of replicas loses at least, exact for the replicas of this least-loss routing.
+
+    Raises:
+        ValueError: the routing was not made with `minimize_loss`.
+    """
+    if routing.duals is None:
+        raise ValueError("Expected a routing of least quality loss.")
+    return serving_cut(program, routing.duals, serving(program, replicas), with_loss=True)
 
 
 def _maps(duals: Duals) -> tuple[Mapping[int, Fraction], Mapping[int, Fraction], Mapping[int, Fraction]]:

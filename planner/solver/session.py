@@ -15,7 +15,7 @@ from typing import Literal
 
 from planner.solver.backend import Answer, Backend
 from planner.solver.cuts import ServingCut
-from planner.solver.exact import FarkasCut, broken_integer_rows, route
+from planner.solver.exact import FarkasCut, broken_integer_rows, loss_cut, route
 from planner.solver.master import Master, Row, Terms, build
 from planner.solver.nodes import node_plans, tightened
 from planner.solver.program import Program
@@ -94,9 +94,12 @@ class Session:
             return value
         equations = [(node_weights(self.program, n), v) for n, v in self.fixed if n != "quality_loss"]
         self.plans = node_plans(self.program, equations)
-        if self.plans:
-            self.program = tightened(self.program, self.plans)
-        self.rebuild()
+        tight = tightened(self.program, self.plans) if self.plans else self.program
+        if tight == self.program:
+            self.backend.add(_fixed_row(self, name, value))
+        else:
+            self.program = tight
+            self.rebuild()
         return value
 
     def minimize(self, name: str, terms: Terms) -> bool:
@@ -179,8 +182,7 @@ class Session:
         if any(objective_value(self.program, n, plan) > v for n, v in self.fixed if n != "quality_loss"):
             return False
         if master.loss is not None and loss > values[master.loss]:
-            assert routing.cut is not None
-            return self._refuse(routing.cut)
+            return self._refuse(loss_cut(self.program, replicas, routing))
         named = {variable.name: value for variable, value in zip(master.variables, values, strict=True)}
         self.best = replace(plan, values=named)
         return True
