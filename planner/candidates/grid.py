@@ -56,7 +56,9 @@ def make_grid(block: Block, limits: set[int], losses: dict[int, tuple[int, str |
     tpots = sorted({operating_ns(slo.tpot_p95_us, tpot_factor) for slo in slos if slo.tpot_p95_us})
     ttfts = sorted({operating_ns(slo.ttft_p95_us, ttft_factor) for slo in slos if slo.ttft_p95_us})
     alpha_s = block.physics.timing.alpha_s
-    points = tpot_grid(tpots[-1] / 1e9 if tpots else None, alpha_s)
+    points = list(tpot_grid(tpots[-1] / 1e9, alpha_s)) if tpots else []
+    if any(slo.tpot_p95_us is None for slo in slos):
+        points += tpot_grid(None, alpha_s)
     grid.tpot_ns = sorted({round(point * 1e9) for point in points} | set(tpots))
     grid.ttft_ns = ttfts if ttfts and all(slo.ttft_p95_us for slo in slos) else [*ttfts, 0]
     return grid

@@ -29,8 +29,8 @@ MOST_PLACINGS = 200_000_000
 """Replicas times nodes that are laid out replica by replica: some seconds' work."""
 
 _FRACTION_KEYS = frozenset(
-    "share requests_per_s rejected cut_short used limit max_concurrency horizon_h peak_rps mean_rps max per_node "
-    "capacity".split()
+    {"share", "requests_per_s", "rejected", "cut_short", "used", "limit", "max_concurrency", "horizon_h"}
+    | {"peak_rps", "mean_rps", "max", "per_node", "capacity"}
 )
 _FRACTION = re.compile(r"-?[0-9]+(\.[0-9]+|/0*[1-9][0-9]*)?")
 

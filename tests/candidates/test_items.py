@@ -31,11 +31,11 @@ def test_a_demand_lists_exactly_the_runs_that_contain_it(prod) -> None:
 
 
 def test_cuts_stand_where_a_context_limit_starts_to_hurt(prod) -> None:
-    """agents: limits 8Ki, 16Ki, 32Ki, outputs up to 2,048: whole up to 6,144, accepted up to 8,191, and so on."""
+    """agents: at 16Ki with outputs up to 2,048 a prompt is whole up to 14,336 tokens and accepted up to 16,383."""
     items, _ = demand_items(prod)
     longest = max(tokens for tokens, _ in histogram(prod.traffic["agents"].input_tokens))
     edges = {item.lengths.upper_tokens for item in items if item.class_name == "agents"}
-    assert edges == {6_144, 8_191, 14_336, 16_383, longest}
+    assert edges == {14_336, 16_383, longest}
 
 
 def test_quality_is_weighed_by_mean_output_tokens(prod) -> None:

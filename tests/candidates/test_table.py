@@ -72,7 +72,7 @@ def test_rejections_carry_their_number_and_the_nearest_value(prod_table) -> None
     """A reader sees what failed, by how much, and what would do."""
     rows = prod_table.rejections
     short = next(
-        r for r in rows if r.bottleneck == Bottleneck.CONTEXT and "8Ki" in r.subject and r.class_name == "agents"
+        r for r in rows if r.bottleneck == Bottleneck.CONTEXT and "16Ki" in r.subject and r.class_name == "agents"
     )
     assert "rejects" in short.message and "%" in short.message
     assert short.nearest is not None and "Ki or rejected_at_most" in short.nearest

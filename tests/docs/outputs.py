@@ -2,7 +2,8 @@
 
 A block stands between `<!-- output: COMMAND -->` and `<!-- /output -->`. COMMAND is what a reader would type in the
 repository's root: `kvplan ...` or a plain shell command, several joined by ` && `, each with ` | head -N` if only its start is shown.
-`python tests/docs/outputs.py` renews all blocks and the expected outputs of the examples; `test_docs.py` fails when one
+`python tests/docs/outputs.py` renews all blocks, the worked example of docs/model.md and the expected outputs of the
+examples; `test_docs.py` fails when one
 is stale. Seconds differ from run to run, so they are not compared.
 """
 
@@ -19,12 +20,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"(<!-- output: (.+?) -->\n)(.*?)(<!-- /output -->)", re.DOTALL)
+WORKED = re.compile(r"(<!-- worked example -->\n).*?(<!-- /worked example -->)", re.DOTALL)
 SECONDS = re.compile(r"\d+\.\d s; kvplan")
 COLUMNS = 100
 
@@ -141,6 +144,15 @@ def expected(folder: Path) -> dict[str, str]:
     return {"expected.txt": page, "expected.json": json.dumps(essentials, indent=2, sort_keys=True) + "\n"}
 
 
+def with_worked_example(text: str) -> str:
+    """docs/model.md with the table of its worked example computed now."""
+    spec = spec_from_file_location("worked", Path(__file__).with_name("worked.py"))
+    assert spec is not None and spec.loader is not None
+    worked = module_from_spec(spec)
+    spec.loader.exec_module(worked)
+    return WORKED.sub(lambda found: found[1] + worked.table() + found[2], text)
+
+
 def _essentials(deployment: dict[str, Any]) -> dict[str, Any]:
     return {
         "gpu": deployment["gpu"],
@@ -161,6 +173,11 @@ def main() -> None:
         if fresh != text:
             path.write_text(fresh, encoding="utf-8")
             print(f"renewed {path.relative_to(ROOT)}")
+    page = ROOT / "docs/model.md"
+    fresh = with_worked_example(page.read_text(encoding="utf-8"))
+    if fresh != page.read_text(encoding="utf-8"):
+        page.write_text(fresh, encoding="utf-8")
+        print("renewed docs/model.md")
     for folder in examples():
         for name, text in expected(folder).items():
             path = folder / name

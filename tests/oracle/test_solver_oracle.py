@@ -158,7 +158,7 @@ def _models_hold(program: Program, replicas: tuple[int, ...]) -> bool:
 
 def objectives(program: Program, choice: Choice, routing: Routing) -> tuple[int, ...]:
     """The values of the program's objectives for a choice."""
-    replicas, nodes = choice
+    nodes = choice[1]
     values = {
         "cost": sum(n * pool.cost for n, pool in zip(nodes, program.pools, strict=True)),
         "gpus": sum(n * program.groups[pool.group].gpus_per_node for n, pool in zip(nodes, program.pools, strict=True)),
