@@ -224,8 +224,11 @@ def _evidence(plan: Plan, columns: int) -> str:
 def _footer(plan: Plan, columns: int) -> str:
     seconds = sum(plan.run.seconds.values())
     counts = plan.candidates
-    line = (
+    lines = [
         f"{counts.examined:,} configurations examined, {counts.offered:,} offered to the solver; {seconds:.1f} s; "
         f"kvplan {plan.run.kvplan}; {plan.hash[:19]}"
-    )
-    return indented("run", [line], columns)
+    ]
+    if plan.status in ("feasible", "unknown"):
+        proof = f"{plan.run.proof}; a longer --time-limit may prove more"
+        lines.insert(0, proof + ("" if plan.run.reproducible else "; another run may give another plan"))
+    return indented("run", lines, columns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import product
 from math import ceil
 from pathlib import Path
@@ -105,22 +106,25 @@ def kind_of(pool: Pool) -> tuple[str, str, int]:
     return (pool.gpu.id, pool.region, pool.gpus_per_node)
 
 
+@cache
 def fits(parts: tuple[int, ...], free: tuple[int, ...]) -> bool:
-    """Whether replicas fit into nodes, by trying."""
+    """Whether replicas fit into nodes, by trying every node for the first one. Both are sorted."""
     if not parts:
         return True
+    if sum(parts) > sum(free):
+        return False
     for position, room in enumerate(free):
         if room >= parts[0] and room not in free[:position]:
             rest = (*free[:position], room - parts[0], *free[position + 1 :])
-            if fits(parts[1:], rest):
+            if fits(parts[1:], tuple(sorted(rest))):
                 return True
     return False
 
 
+@cache
 def nodes_needed(sizes: tuple[int, ...], gpus_per_node: int, most: int) -> int | None:
     """The fewest nodes that hold replicas of these sizes; None if the stock does not."""
-    parts = tuple(sorted(sizes, reverse=True))
-    return next((n for n in range(most + 1) if fits(parts, (gpus_per_node,) * n)), None)
+    return next((n for n in range(most + 1) if fits(sizes, (gpus_per_node,) * n)), None)
 
 
 def purchases(scenario: Scenario) -> Iterator[tuple[dict[tuple[str, str, int], int], dict[str, int]]]:
@@ -206,7 +210,7 @@ class Oracle:
                 sizes.setdefault(option.kind, []).extend([option.candidate.config.gpus] * replicas)
         needed = {}
         for kind, parts in sizes.items():
-            nodes = nodes_needed(tuple(parts), kind[2], self.stock[kind])
+            nodes = nodes_needed(tuple(sorted(parts, reverse=True)), kind[2], self.stock[kind])
             if nodes is None or nodes + self.scenario.reserve.spare_nodes > self.stock[kind]:
                 return None
             needed[kind] = nodes + self.scenario.reserve.spare_nodes
