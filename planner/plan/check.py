@@ -25,7 +25,7 @@ from planner.candidates.groups import pool_groups
 from planner.plan import io
 from planner.plan.conflicts import unserved
 from planner.plan.document import Decision, Placed, Verdict, build_plan
-from planner.plan.facts import broken_facts
+from planner.plan.facts import broken_defaults, broken_facts
 from planner.plan.rows import broken_rows
 from planner.plan.sane import impossible, readable
 from planner.plan.types import Deployment, Plan
@@ -65,7 +65,7 @@ def check_tree(tree: dict[str, Any], path: str, *, use_hash: bool = True) -> tup
     plan = io.parse(tree, path)
     findings = [Finding(*row) for row in impossible(plan)]
     if not findings:
-        findings += [Finding(*row) for row in broken_facts(plan.scenario)]
+        findings += [Finding(*row) for row in (*broken_facts(plan.scenario), *broken_defaults(plan.scenario))]
         findings += _guarded(plan, tree)
     if use_hash and plan.hash != io.digest(tree):
         findings.append(Finding("hash", plan.hash, io.digest(tree)))
@@ -183,19 +183,27 @@ def _compare(stored: Any, derived: Any, path: str = "") -> Iterator[Finding]:
                 yield Finding(f"{path}.{key}", "present", "absent")
     elif isinstance(derived, list) and isinstance(stored, list):
         if len(derived) != len(stored):
-            yield Finding(path, f"{len(stored)} entries", f"{len(derived)} entries")
-        for index, (old, new) in enumerate(zip(stored, derived, strict=False)):
+            yield from _entries(stored, derived, path)
+        for index, (old, new) in enumerate(zip(stored, derived, strict=False) if len(derived) == len(stored) else ()):
             yield from _compare(old, new, f"{path}[{_label(new, index)}]")
     elif not _same(stored, derived, path):
         yield Finding(path, repr(stored), repr(derived))
 
 
+def _entries(stored: list[Any], derived: list[Any], path: str) -> Iterator[Finding]:
+    """Which entries are too many or missing; lists that differ in length are not compared further."""
+    old, new = (dict.fromkeys(_label(entry, i) for i, entry in enumerate(entries)) for entries in (stored, derived))
+    yield Finding(path, f"{len(stored)} entries", f"{len(derived)} entries")
+    yield from (Finding(f"{path}[{label}]", "present", "absent") for label in old if label not in new)
+    yield from (Finding(f"{path}[{label}]", "absent", "present") for label in new if label not in old)
+
+
 def _label(entry: Any, index: int) -> str:
-    """What a list entry is called: by what it is about, else by its place."""
+    """What a list entry is called: by what it is about, a text by itself, else by its place."""
     if not isinstance(entry, dict):
-        return str(index)
+        return entry[:80] if isinstance(entry, str) else str(index)
     if "metric" in entry:
-        return f"{entry['class_name']} {entry['metric']}"
+        return f"{entry.get('class_name')} {entry['metric']}"
     return next((str(entry[key]) for key in ("path", "item", "name", "subject", "id") if key in entry), str(index))
 
 

@@ -147,7 +147,7 @@ def _assign(scenario: Scenario, placed: list[Placed], nodes: Mapping[str, int]) 
 
 def _deployment(scenario: Scenario, table: CandidateTable, part: Placed, pools: dict[str, int]) -> Deployment:
     config, model = part.candidate.config, scenario.models[part.candidate.config.model]
-    loads = _load_rows(table.items, part, part.replicas - scenario.reserve.spare_replicas)
+    loads = _load_rows(table.items, part, max(0, part.replicas - scenario.reserve.spare_replicas))
     return Deployment(
         model=config.model,
         gpu=config.gpu,
@@ -181,7 +181,8 @@ def _load_rows(items: tuple[DemandItem, ...], part: Placed, counted: int) -> tup
     for name in ROW_NAMES if candidate.memory else ROW_NAMES[:1]:
         terms = tuple(LoadTerm(items[k].name, loads[k].amount(name), share) for k, share in part.shares)
         used = sum((term.amount * term.share for term in terms), Fraction(0))
-        rows.append(LoadRow(name, candidate.capacity, counted, terms, ppm(used / (candidate.capacity * counted))))
+        room = candidate.capacity * counted
+        rows.append(LoadRow(name, candidate.capacity, counted, terms, ppm(used / room) if room else 0))
     return tuple(rows)
 
 

@@ -1,4 +1,7 @@
-"""Facts that a plan carries against the catalog: whoever changes a GPU, a model or an engine by hand is found here."""
+"""Facts that a plan carries against where they come from: the catalog, and the defaults of the scenario language.
+
+Whoever changes a GPU, a model or an engine by hand is found here, and so is a default that is none.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from planner import catalog
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
-from planner.scenario.types import Scenario
+from planner.scenario.types import HOURS_PER_MONTH, QualityFloor, Scenario
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the catalog says."""
@@ -50,3 +53,58 @@ def _against(path: str, own: Facts, known: Facts | str | None) -> Iterator[Broke
         mine, theirs = getattr(own, field.name), getattr(known, field.name)
         if mine != theirs:
             yield f"{path}.{field.name}", str(mine)[:60], f"{str(theirs)[:60]} in the catalog"
+
+
+def broken_defaults(scenario: Scenario) -> list[Broken]:
+    """Values that the scenario lists as defaults taken, and that are not the default."""
+    rows = []
+    known = _defaults(scenario)
+    for path, text in scenario.defaults:
+        if path not in known:
+            rows.append((f"scenario.defaults.{path}", text, "no such default"))
+            continue
+        value, default, wanted = known[path]
+        if value != default:
+            rows.append((f"scenario.{path}", str(value), f"{default}: the plan says that the default was taken"))
+        if text != wanted:
+            rows.append((f"scenario.defaults.{path}", text, wanted))
+    return rows
+
+
+def _defaults(scenario: Scenario) -> dict[str, tuple[object, object, str]]:
+    """Every value that may be left out of a scenario: what it is, what its default is, and how that is written."""
+    reserve, compression, budget = scenario.reserve, scenario.compression, scenario.budget
+    found: dict[str, tuple[object, object, str]] = {
+        "owner": (scenario.owner, "", "nobody"),
+        "horizon": (scenario.horizon_h, HOURS_PER_MONTH, "1mo"),
+        "objective": (scenario.objective, ("cost", "gpus", "quality_loss"), "[cost, gpus, quality_loss]"),
+        "reserve.utilization": (reserve.utilization_ppm, 1_000_000, "100%"),
+        "reserve.kv_headroom": (reserve.kv_headroom_ppm, 0, "0%"),
+        "reserve.confidence": (reserve.confidence, "p50", "p50"),
+        "reserve.spare": ((reserve.spare_nodes, reserve.spare_replicas), (0, 0), "{nodes: 0}"),
+        "compression.policy": (compression.policy, "supported", "supported"),
+        "compression.allow": (compression.allow, (), "[]"),
+        "compression.allow_proxy": (compression.allow_proxy, False, "false"),
+        "budget.monthly": (budget.monthly_micro, None, "no limit"),
+        "budget.power": (budget.power_mw, None, "no limit"),
+        "budget.pue": (budget.pue_ppm, 1_000_000, "1"),
+    }
+    for name, model in scenario.models.items():
+        path, args, engine = f"models.{name}", model.engine_args, "the engine's default"
+        found |= {
+            f"{path}.max_batch.min": (model.max_batch_min, 1, "1"),
+            f"{path}.max_batch.max": (model.max_batch_max, None, engine),
+            f"{path}.engine_args.gpu_memory_utilization": (args.gpu_memory_utilization_ppm, None, engine),
+            f"{path}.engine_args.max_num_batched_tokens": (args.max_num_batched_tokens, None, engine),
+            f"{path}.replicas.min": (model.replicas.min, 0, "0"),
+            f"{path}.max_configurations": (model.max_configurations, None, "unlimited"),
+        }
+    for name, traffic in scenario.traffic.items():
+        found |= {
+            f"traffic.{name}.mean": (traffic.mean_rps, traffic.peak_rps, "the peak"),
+            f"traffic.{name}.prefix.reusable": (traffic.reusable_prefix_ppm, 0, "0%"),
+            f"traffic.{name}.rejected_at_most": (traffic.rejected_at_most_ppm, 0, "0%"),
+            f"traffic.{name}.cut_short_at_most": (traffic.cut_short_at_most_ppm, 0, "0%"),
+            f"traffic.{name}.quality": (traffic.quality, QualityFloor(), "no floor"),
+        }
+    return found

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from math import isfinite
 from typing import Any
 
+from planner.compression.table import load_presets
 from planner.errors import Diagnostic, InputError
 from planner.plan.types import Deployment, Plan
 from planner.scenario.types import Scenario
@@ -141,6 +142,10 @@ def _references(scenario: Scenario) -> Iterator[Broken]:
         physics = scenario.models[traffic.model].facts is not None if traffic.model in scenario.models else False
         if physics and (traffic.input_tokens is None or traffic.output_tokens is None):
             yield f"scenario.traffic.{name}", "no lengths", "input_tokens and output_tokens"
+    presets = load_presets()
+    for name, model in scenario.models.items():
+        for preset in (preset for preset in model.kv_presets if preset not in presets):
+            yield f"scenario.models.{name}.kv_presets", preset, "a preset of the table"
     for name, limit in scenario.limits.items():
         for pool, _ in limit.per_node:
             if pool not in scenario.inventory:

@@ -6,14 +6,14 @@ pandas, which costs more than most solves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from planner.solver.backend import Answer
 from planner.solver.master import GRID, Master, Row, Terms, in_grid
 
 if TYPE_CHECKING:
-    from ortools.sat.python.cp_model_helper import CpModelProto
+    from ortools.sat.python.cp_model_helper import CpModelProto, CpSolverResponse
 
 INFINITY = 1 << 61
 """Open ends of rows: inside the half of int64 that CP-SAT accepts for domains."""
@@ -69,7 +69,8 @@ class CpSat:
             raise ArithmeticError(f"CP-SAT does not accept the model: {problem}")
         wrapper = self._helper.SolveWrapper()
         wrapper.set_parameters(self._parameters(time_limit_s))
-        response = wrapper.solve(self._model)
+        run: Callable[[CpModelProto], CpSolverResponse] = wrapper.solve
+        response = run(self._model)
         status = response.status.name.lower()
         if status not in ("optimal", "feasible"):
             return Answer("infeasible" if status == "infeasible" else "unknown")

@@ -1,6 +1,7 @@
 """Cuts for the master: what the duals of an exact routing program say about every choice of replicas.
 
-With duals of the demand rows (u[k] their sum over the demands of item k) and w[r] >= 0 of the share rows, every choice of serving replicas s satisfies
+With duals of the demand rows (u[k] their sum over the demands of item k) and w[r] >= 0 of the share rows, every choice
+of serving replicas s satisfies
 
     loss(s)  >=  sum of the demands' duals - sum_r w[r] * max[r] - sum_c p[c] * s[c]
 

@@ -21,7 +21,7 @@ from planner.solver.simplex import Tableau
 
 @dataclass(frozen=True)
 class Routing:
-    """A routing: shares above 0 as (item, column, share) in order, their quality loss, and the duals that prove it least.
+    """A routing: shares above 0 as (item, column, share) in order, their quality loss, the duals that prove it least.
 
     Without `minimize_loss` there are no duals.
     """
@@ -97,7 +97,7 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
 
 
 def loss_cut(program: Program, replicas: Sequence[int], routing: Routing) -> ServingCut:
-    """The cut that says what every choice of replicas loses at least, exact for the replicas of this least-loss routing.
+    """What every choice of replicas loses at least; exact for the replicas of this routing of least loss.
 
     Raises:
         ValueError: the routing was not made with `minimize_loss`.
@@ -298,9 +298,7 @@ def _broken_shares(
             yield f"share limit {limit.name}: {share_total} > {limit.max}"
 
 
-def _broken_loads(
-    index: int, column: Column, replicas: int, at: Mapping[tuple[int, int], Fraction]
-) -> Iterator[str]:
+def _broken_loads(index: int, column: Column, replicas: int, at: Mapping[tuple[int, int], Fraction]) -> Iterator[str]:
     for load in column.loads:
         total = sum((amount * at.get((item, index), Fraction(0)) for item, amount in load.use), Fraction(0))
         if total > load.capacity * replicas:

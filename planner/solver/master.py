@@ -15,13 +15,13 @@ from planner.solver.packing import counts_suffice, patterns
 from planner.solver.program import Column, Load, Program
 
 GRID = 1 << 14
-"""Units per share in the integer master: fine enough that few incumbents fail the exact test, small enough to search."""
+"""Units per share in the integer master: so fine that few incumbents fail the exact test, small enough to search."""
 
 ROW_SIZE = 1 << 20
 """Largest coefficient of a share after scaling: rounding then loses less than one millionth of a row."""
 
 LOSS_SIZE = 1 << 40
-"""Size of the quality-loss row before scaling to the grid: rounding its coefficients down loses far less than a unit."""
+"""Size of the quality-loss row before scaling to the grid: rounding coefficients down loses far less than a unit."""
 
 ROW_TOTAL = 1 << 51
 """Largest sum of coefficient * bound of a scaled row: sums below 2**53 are exact in CP-SAT's doubles too."""
@@ -197,7 +197,7 @@ def _add_loads(program: Program, master: Master) -> None:
 
 
 def binding_loads(column: Column) -> list[Load]:
-    """The load rows of a column that no other row implies: per unit of capacity, another row asks no less of any item."""
+    """The load rows of a column that no other row implies by asking, per unit of capacity, no less of any item."""
     kept: list[Load] = []
     for load in column.loads:
         if any(_implies(other, load) for other in kept):
@@ -287,8 +287,10 @@ def _add_models(program: Program, master: Master) -> None:
 
 def _add_loss(program: Program, master: Master) -> None:
     """The quality loss in whole units, rounded up: never below what the shares lose (coefficients rounded down)."""
-    most = [max((loss for c in master.serving for j, loss in program.columns[c].losses if j == k), default=0)
-            for k in range(len(program.items))]
+    most = [
+        max((loss for c in master.serving for j, loss in program.columns[c].losses if j == k), default=0)
+        for k in range(len(program.items))
+    ]
     upper = int(sum(most)) + 1
     scale = max(1, LOSS_SIZE // upper)
     master.loss = master.variable("quality_loss", 0, upper, whole=False)

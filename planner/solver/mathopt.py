@@ -36,32 +36,53 @@ class MathOpt:
         self._seed, self._presolve = seed, presolve
         self._model = mathopt.Model()
         self._variables: list[mathopt.Variable] = []
+        self._units: list[int] = []
+        self._rows: list[mathopt.LinearConstraint] = []
+        self._scales: list[float] = []
         for row in master.rows:
             self.add(row)
 
     def _sync(self) -> None:
         """Adds the variables that the master gained since the last call."""
         for variable in self._master.variables[len(self._variables) :]:
+            # A quality loss runs to billions beside shares of at most 1: HiGHS drops coefficients below 1e-9, so it
+            # holds the loss as a part of its upper bound.
+            unit = 1 if variable.whole or variable.share else max(1, variable.upper)
             made = self._model.add_variable(
-                lb=variable.lower, ub=variable.upper, is_integer=variable.whole, name=""
+                lb=variable.lower / unit, ub=variable.upper / unit, is_integer=variable.whole, name=""
             )
             self._variables.append(made)
+            self._units.append(unit)
 
     def add(self, row: Row) -> None:
         """Adds a row of the master, divided by its largest coefficient so that tolerances mean the same everywhere."""
         self._sync()
-        scale = float(max((abs(a) for _, a in row.terms), default=1))
+        terms = [(v, a * self._units[v]) for v, a in row.terms]
+        scale = float(max((abs(a) for _, a in terms), default=1))
         if not any(self._master.variables[v].share for v, _ in row.terms):
             scale = 1.0
         lower = -inf if row.lower is None else row.lower / scale
         made = self._model.add_linear_constraint(lb=lower, ub=inf if row.upper is None else row.upper / scale)
-        for v, a in row.terms:
+        self._rows.append(made)
+        self._scales.append(scale)
+        for v, a in terms:
             made.set_coefficient(self._variables[v], a / scale)
+
+    def duals(self, terms: Terms) -> list[float]:
+        """Duals of all rows where an expression is least, in the order in which they came; empty if there are none."""
+        self._sync()
+        self._model.minimize(sum(a * self._variables[v] for v, a in terms))
+        with _silent_stdout():
+            result = self._mathopt.solve(self._model, self._mathopt.SolverType.HIGHS)
+        if not result.has_dual_feasible_solution():
+            return []
+        found = result.dual_values()
+        return [found[row] / scale for row, scale in zip(self._rows, self._scales, strict=True)]
 
     def minimize(self, terms: Terms, *, hint: Sequence[int] | None, time_limit_s: float) -> Answer:
         """Minimizes a linear expression of integer variables; the hint is not used."""
         self._sync()
-        self._model.minimize(sum(a * self._variables[v] for v, a in terms) if terms else 0)
+        self._model.minimize(sum(a * self._units[v] * self._variables[v] for v, a in terms) if terms else 0)
         parameters = self._mathopt.SolveParameters(
             time_limit=timedelta(seconds=max(0.001, time_limit_s)),
             random_seed=self._seed,
@@ -78,8 +99,8 @@ class MathOpt:
             return Answer("unknown")
         found = result.variable_values()
         values = tuple(
-            round(found[made]) if known.whole or known.share else ceil(found[made] - ABSOLUTE_SLACK)
-            for made, known in zip(self._variables, self._master.variables, strict=True)
+            round(found[made]) if known.whole or known.share else ceil(found[made] * unit - ABSOLUTE_SLACK)
+            for made, known, unit in zip(self._variables, self._master.variables, self._units, strict=True)
         )
         value = sum(a * values[v] for v, a in terms)
         bound = _whole_bound(result.termination.objective_bounds.dual_bound, terms) if terms else 0

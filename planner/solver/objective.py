@@ -1,7 +1,7 @@
 """Lexicographic objectives, proof and uniqueness: the solver's front door.
 
-Each objective is minimized and fixed before the next (never a weighted sum); last comes the tie-break over names and one
-more solve that must find no second plan. `optimal` means that every one of these was proved.
+Each objective is minimized and fixed before the next (never a weighted sum); last, `unique` settles on one of the plans
+that are left. `optimal` means that every one of these solves was proved.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from planner.solver.exact import Routing, route
+from planner.solver.infeasible import infeasible
 from planner.solver.master import build
 from planner.solver.program import Program, Solution, Stage, Status
 from planner.solver.session import (
@@ -18,16 +19,11 @@ from planner.solver.session import (
     Plan,
     Session,
     Unproved,
-    load_extras,
-    make_backend,
     node_weights,
     objective_terms,
     objective_value,
 )
 from planner.solver.unique import settle_on_one
-
-OPINION_LIMIT_S = 20.0
-"""Time for each second opinion on infeasibility."""
 
 
 def solve(
@@ -66,7 +62,7 @@ def solve(
             if not _proved_by_nodes(session, name) and not _minimize(session, name):
                 if session.best is not None:
                     raise Unproved
-                return _infeasible(session)
+                return infeasible(session)
             value = session.fix(name)
             stages.append(Stage(name, value, value))
         session.bound = None
@@ -97,25 +93,6 @@ def _proved_by_nodes(session: Session, name: str) -> bool:
     weights = node_weights(session.program, name)
     least = min(sum(n * w for n, w in zip(plan, weights, strict=True)) for plan in session.plans)
     return least == objective_value(session.program, name, session.best)
-
-
-def _infeasible(session: Session) -> Solution:
-    """Believes a proof of infeasibility only when a second proof agrees: another solver, or one without presolve."""
-    first = session.backend.name
-    second: BackendName = "mathopt" if first == "cpsat" else "cpsat"
-    own: BackendName = "cpsat" if first == "cpsat" else "mathopt"
-    for name, presolve in ((own, False), (second, True)):
-        limit_s = min(OPINION_LIMIT_S, session.left_s())
-        if limit_s <= 0:
-            break
-        opinion = make_backend(name, session.master, session.seed, presolve=presolve)
-        load_extras(session, opinion)
-        if opinion.minimize((), hint=None, time_limit_s=limit_s).status == "infeasible":
-            confirmed = name if presolve else f"{name} without presolve"
-            proof = f"{first}, confirmed by {confirmed}, {len(session.cuts)} cuts"
-            return Solution("infeasible", proof=proof)
-    proof = f"{first} alone says infeasible"
-    return Solution("unknown", reproducible=session.left_s() > 0, proof=proof)
 
 
 def _solution(

@@ -129,8 +129,8 @@ class Session:
     def _least_loss_proved(self) -> bool:
         """Closes the last unit of the quality loss, which the tolerance of floats may leave open.
 
-        Asks for a plan that loses one whole unit less; the exact cuts of the judge decide. A better plan becomes the best
-        one and the question is asked again.
+        Asks for a plan that loses one whole unit less; the exact cuts of the judge decide. A better plan becomes the
+        best one and the question is asked again.
         """
         assert self.best is not None
         while self.bound is not None and self.bound < self.best.loss:

@@ -2,8 +2,8 @@
 
 After the objectives come two more: the fewest busy GPUs, then the fewest deployments, since people run them. Then
 every integer is minimized in a fixed order, nodes before replicas, replicas by model and hash of the column's name (no
-alphabet decides what is run). That decides every integer, so no second plan is left. A variable that stands at its lower
-bound in the incumbent, given all before it, needs no solve; runs of variables are minimized by their sum first.
+alphabet decides what is run). That decides every integer, so no second plan is left. A variable that stands at its
+lower bound in the incumbent, given all before it, needs no solve; runs of variables are minimized by their sum first.
 """
 
 from __future__ import annotations

@@ -129,6 +129,13 @@ def _planned(scenario: Any, options: Any = None, file: str = "") -> Any:
     return _plans[key]
 
 
+def pipeline_plan(path: Path) -> Any:
+    """A plan that nothing was remembered for."""
+    from planner import pipeline
+
+    return _solver()(pipeline.load(path), None, path.name)
+
+
 def expected(folder: Path) -> dict[str, str]:
     """The expected outputs of an example: the page, and the essentials of the plan document as JSON."""
     path = f"examples/{folder.name}/scenario.yaml"

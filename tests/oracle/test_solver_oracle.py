@@ -14,8 +14,10 @@ from math import ceil
 
 import pytest
 
+from planner.solver import cuts
 from planner.solver.exact import FarkasCut, Routing, loss_cut, route, serving, violations
-from planner.solver.objective import solve
+from planner.solver.infeasible import ruled_out
+from planner.solver.objective import demands_without_column, solve
 from planner.solver.packing import fits
 from planner.solver.program import (
     Column,
@@ -232,8 +234,10 @@ def test_both_backends_find_the_brute_force_plan(seeds: range) -> None:
     assert min(statuses[True], statuses[False]) >= 10, "the generator should give both kinds"
 
 
-def test_farkas_cuts_hold_for_every_choice_with_a_routing() -> None:
-    """Tests that a cut fails for the replicas that it was made from and for no replicas that have a routing."""
+@pytest.mark.parametrize("size", [5, 10**4])
+def test_farkas_cuts_hold_for_every_choice_with_a_routing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that a cut fails for the replicas it was made from and for none with a routing, however it is rounded."""
+    monkeypatch.setattr(cuts, "COEFFICIENT_MAX", size)
     made = 0
     for seed in range(120):
         program = random_program(seed)
@@ -316,6 +320,17 @@ def test_the_exact_routing_agrees_with_scipy() -> None:
             rows["A_eq"].append(unit)
             rows["b_eq"].append(float(shares.get(pair, 0)))
     assert compared > 30
+
+
+def test_exact_duals_rule_out_only_what_has_no_plan() -> None:
+    """Tests that the arithmetic proof of infeasibility is never given where brute force finds a plan, and often is."""
+    proved = 0
+    for seed in range(600):
+        program = random_program(seed)
+        if not demands_without_column(program) and ruled_out(program):
+            proved += 1
+            assert best(program) is None, seed
+    assert proved >= 10
 
 
 def test_packing_agrees_with_trying_every_node_for_every_replica() -> None:
