@@ -51,9 +51,9 @@ def main() -> None:
     except InputError as error:
         fail(str(error), EXIT_INPUT)
     except click.ClickException as error:
-        error.message = printable(error.message)
-        error.show()
-        sys.exit(error.exit_code)
+        shown = io.StringIO()
+        error.show(file=shown)
+        fail("\n".join(printable(line) for line in shown.getvalue().splitlines()), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         fail(INTERRUPTED, EXIT_INTERRUPTED)
     except Exception as error:  # the last line of defense: no traceback reaches a user unasked
