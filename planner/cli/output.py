@@ -54,7 +54,8 @@ def check_target(path: str) -> None:
     target = _target(path)
     device = str(Path(path).absolute()).startswith(DEVICES)
     if device or (target.exists() and not target.is_file()):
-        raise click.FileError(printable(path), hint="it exists and is no regular file; `--format json` writes to standard output")
+        hint = "it exists and is no regular file; `--format json` writes to standard output"
+        raise click.FileError(printable(path), hint)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         os.close(handle)

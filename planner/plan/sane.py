@@ -142,6 +142,7 @@ def _references(scenario: Scenario) -> Iterator[Broken]:
         physics = scenario.models[traffic.model].facts is not None if traffic.model in scenario.models else False
         if physics and (traffic.input_tokens is None or traffic.output_tokens is None):
             yield f"scenario.traffic.{name}", "no lengths", "input_tokens and output_tokens"
+    yield from _tables(scenario)
     presets = load_presets()
     for name, model in scenario.models.items():
         for preset in (preset for preset in model.kv_presets if preset not in presets):
@@ -152,6 +153,20 @@ def _references(scenario: Scenario) -> Iterator[Broken]:
                 yield f"scenario.limits.{name}.per_node.{pool}", "a pool", "no such pool in the scenario"
     if not scenario.objective or len(set(scenario.objective)) != len(scenario.objective):
         yield "scenario.objective", str(list(scenario.objective)), "different objectives, at least one"
+
+
+def _tables(scenario: Scenario) -> Iterator[Broken]:
+    """Capacity tables: one rate of at least 0 for every class of the model on every GPU that they name."""
+    for name, model in scenario.models.items():
+        classes = {key for key, traffic in scenario.traffic.items() if traffic.model == name}
+        for gpu, rates in model.capacity:
+            path = f"scenario.models.{name}.capacity.{gpu}"
+            if {key for key, _ in rates} != classes or len(rates) != len(classes):
+                yield path, ", ".join(key for key, _ in rates)[:80], f"one rate each for {', '.join(sorted(classes))}"
+            if any(rate < 0 for _, rate in rates):
+                yield path, "a rate below 0", "at least 0 requests/s"
+            if all(pool.gpu.id != gpu for pool in scenario.inventory.values()):
+                yield path, gpu, "a GPU of some pool"
 
 
 def _sizes(scenario: Scenario) -> Iterator[Broken]:

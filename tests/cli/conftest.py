@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FIRST = "examples/01-first-plan/scenario.yaml"
 MIXED = "examples/02-mixed-gpus/scenario.yaml"
-PROD = "scenarios/prod.yaml"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -147,7 +147,7 @@ place = sys.argv.pop()
 pipeline.plan = count if place == "python" else plan
 main.main()
 """
-"""Runs the command with a market-split problem (Cornuejols, Dawande 1998) in place of the plan: no solver ends in time."""
+"""The command with a market-split problem (Cornuejols and Dawande 1998) for a plan: no solver ends in time."""
 
 
 @pytest.mark.parametrize("place", ["python", "cpsat", "mathopt"])

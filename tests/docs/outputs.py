@@ -1,10 +1,9 @@
 """What the documents show is what the command prints: runs the commands of their output blocks.
 
 A block stands between `<!-- output: COMMAND -->` and `<!-- /output -->`. COMMAND is what a reader would type in the
-repository's root: `kvplan ...` or a plain shell command, several joined by ` && `, each with ` | head -N` if only its start is shown.
-`python tests/docs/outputs.py` renews all blocks, the worked example of docs/model.md and the expected outputs of the
-examples; `test_docs.py` fails when one
-is stale. Seconds differ from run to run, so they are not compared.
+repository's root: `kvplan ...` or a plain shell command, several joined by ` && `, each with ` | head -N` if only its
+start is shown. `python tests/docs/outputs.py` renews all blocks, the worked example of docs/model.md and the expected
+outputs of the examples; `test_docs.py` fails when one is stale. Seconds differ between runs and are not compared.
 """
 
 from __future__ import annotations
@@ -129,13 +128,6 @@ def _planned(scenario: Any, options: Any = None, file: str = "") -> Any:
     return _plans[key]
 
 
-def pipeline_plan(path: Path) -> Any:
-    """A plan that nothing was remembered for."""
-    from planner import pipeline
-
-    return _solver()(pipeline.load(path), None, path.name)
-
-
 def expected(folder: Path) -> dict[str, str]:
     """The expected outputs of an example: the page, and the essentials of the plan document as JSON."""
     path = f"examples/{folder.name}/scenario.yaml"
@@ -179,18 +171,18 @@ def main() -> None:
         fresh = renewed(text)
         if fresh != text:
             path.write_text(fresh, encoding="utf-8")
-            print(f"renewed {path.relative_to(ROOT)}")
+            sys.stdout.write(f"renewed {path.relative_to(ROOT)}\n")
     page = ROOT / "docs/model.md"
     fresh = with_worked_example(page.read_text(encoding="utf-8"))
     if fresh != page.read_text(encoding="utf-8"):
         page.write_text(fresh, encoding="utf-8")
-        print("renewed docs/model.md")
+        sys.stdout.write("renewed docs/model.md\n")
     for folder in examples():
         for name, text in expected(folder).items():
             path = folder / name
             if not path.exists() or masked(path.read_text(encoding="utf-8")) != masked(text):
                 path.write_text(text, encoding="utf-8")
-                print(f"renewed {path.relative_to(ROOT)}")
+                sys.stdout.write(f"renewed {path.relative_to(ROOT)}\n")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,15 @@ from pathlib import Path
 
 from planner import pipeline
 from planner.candidates.items import demand_items
-from planner.candidates.physics import Shape, kv_margin, memory_of, operating_ns, shape_physics
-from planner.candidates.physics import CONFIDENCE, SEQUENCE_MARGIN
+from planner.candidates.physics import (
+    CONFIDENCE,
+    SEQUENCE_MARGIN,
+    Shape,
+    kv_margin,
+    memory_of,
+    operating_ns,
+    shape_physics,
+)
 from planner.catalog.types import Refusal
 from planner.traffic.lengths import served
 from planner.traffic.queueing import capacity_of, load_of, p95_ttft_of, workload

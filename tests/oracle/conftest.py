@@ -43,7 +43,13 @@ def caps(rng: random.Random, pools: int) -> list[str]:
     lines = []
     if rng.random() < 0.3:
         use = ", ".join(f"pool-{i}: {rng.choice((1, 2, 2.5))}" for i in range(pools) if i == 0 or rng.random() < 0.7)
-        lines += ["limits:", "  quota:", f"    max: {rng.choice((4, 5.5, 8))}", f"    per_node: {{{use}}}", "    source: x"]
+        lines += [
+            "limits:",
+            "  quota:",
+            f"    max: {rng.choice((4, 5.5, 8))}",
+            f"    per_node: {{{use}}}",
+            "    source: x",
+        ]
     reserve = []
     if rng.random() < 0.3:
         reserve.append(f"utilization: {rng.choice((80, 95))}%")
@@ -140,6 +146,10 @@ def physical(rng: random.Random, folder: Path) -> str:
             f"    output_tokens: {{p50: {rng.choice((80, 200))}, max: {rng.choice((400, 500))}}}",
             f"    slo: {rng.choice(('{tpot_p95: 30ms}', '{ttft_p95: 1s}', '{ttft_p95: 800ms, tpot_p95: 40ms}'))}",
         ]
+        if rng.random() < 0.3:
+            lines.append(f"    prefix: {{reusable: {rng.choice((20, 60))}%}}")
+        if rng.random() < 0.3:
+            lines.append(f"    quality: {{max_accuracy_drop: {rng.choice((0, 1, 3))}%}}")
         if rng.random() < 0.4:
             lines.append(f"    rejected_at_most: {rng.choice((1, 5, 20))}%")
             lines.append(f"    cut_short_at_most: {rng.choice((1, 3, 10))}%")

@@ -27,7 +27,7 @@ MOST_CHOICES = 30_000
 """Replica choices of one scenario that are tried; larger scenarios are skipped and counted."""
 
 COMPARED = 300
-SEEDS = 470
+SEEDS = 480
 
 Zero = Fraction(0)
 Row = tuple[list[Fraction], Fraction]
@@ -242,7 +242,9 @@ class Oracle:
         for name, traffic in self.scenario.traffic.items():
             for key, ppm in (("rejected", traffic.rejected_at_most_ppm), ("cut_short", traffic.cut_short_at_most_ppm)):
                 uses = [
-                    getattr(load, key) * self.table.items[k].weight_ppm if self.table.items[k].class_name == name else Zero
+                    getattr(load, key) * self.table.items[k].weight_ppm
+                    if self.table.items[k].class_name == name
+                    else Zero
                     for k, _, load in flows
                 ]
                 if any(uses):

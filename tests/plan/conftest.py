@@ -109,6 +109,8 @@ def other(steps: Steps, value: object) -> object:
         return value * 1.01 + 0.001
     assert isinstance(value, str)
     names = [step for step in steps if isinstance(step, str)]
-    if names[-1] in (*FRACTIONS, *FRACTIONS_IN_SCENARIO) or (names[-1] in ("per_node", "capacity") and value[0].isdigit()):
+    if names[-1] in (*FRACTIONS, *FRACTIONS_IN_SCENARIO) or (
+        names[-1] in ("per_node", "capacity") and value[0].isdigit()
+    ):
         return str(Fraction(value) * Fraction(8, 7) + Fraction(1, 7))
     return value + "x"

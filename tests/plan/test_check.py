@@ -69,9 +69,10 @@ NOT_DECISIVE = {
 """Kinds of values that may be changed without a finding (docs/plan.md says the same), with the reason."""
 
 ALWAYS_DECISIVE = {
-    "first-plan": {name for name, reason in NOT_DECISIVE.items() if reason == TABLE_ONLY} | {"scenario.models.*.replicas.min"},
+    "first-plan": {name for name, reason in NOT_DECISIVE.items() if reason == TABLE_ONLY}
+    | {"scenario.models.*.replicas.min"},
 }
-"""Where a value of the table is decisive after all: the physics of a model, and defaults that the plan says were taken."""
+"""Where a value of the table is decisive after all: the physics of a model, and defaults that were taken."""
 
 
 def _load(name: str) -> ModuleType:
@@ -113,7 +114,7 @@ def _leads_there(steps: tuple[str | int, ...], rows: list[str], tree: Tree) -> b
 
 
 def _sample(tree: Tree, *, scenario_too: bool) -> list[tuple[str, tuple[str | int, ...], object]]:
-    """One value of every kind; of the scenario only where asked, since each of its values needs a new candidate table."""
+    """One value of every kind; of the scenario only where asked: each of its values needs a new candidate table."""
     found: dict[str, tuple[tuple[str | int, ...], object]] = {}
     for steps, value in walk.leaves(tree):
         kind = walk.pattern(steps)
@@ -168,7 +169,12 @@ def test_what_is_not_decisive_is_in_the_hash(name: str, plan_tree: MakeTree) -> 
     """A change that no row can find breaks the hash, unless it is about the run."""
     tree = plan_tree(name)
     for kind, steps, value in _sample(tree, scenario_too=True):
-        if kind in ("scenario.owner", "scenario.what_if.*", "scenario.guardrails.*.value", "scenario.models.*.max_configurations"):
+        if kind in (
+            "scenario.owner",
+            "scenario.what_if.*",
+            "scenario.guardrails.*.value",
+            "scenario.models.*.max_configurations",
+        ):
             findings = check_tree(walk.changed(tree, steps, walk.other(steps, value)), name)[1]
             assert [finding.row for finding in findings][-1] == "hash", kind
     assert check_tree(walk.changed(tree, ("run", "file"), "elsewhere.yaml"), name)[1] == []
@@ -263,7 +269,9 @@ def test_a_huge_fleet_does_not_hang(plan_tree: MakeTree) -> None:
     tree = plan_tree("mixed-gpus")
     name, deployment = next(iter(tree["deployments"].items()))  # type: ignore[attr-defined]
     pool = next(iter(deployment["pools"]))
-    huge = walk.changed(tree, ("deployments", name), {**deployment, "replicas": 10**6, "gpus": 10**6, "pools": {pool: 10**6}})
+    huge = walk.changed(
+        tree, ("deployments", name), {**deployment, "replicas": 10**6, "gpus": 10**6, "pools": {pool: 10**6}}
+    )
     huge = walk.changed(huge, ("pools", pool, "nodes"), 10**6)
     huge = walk.changed(huge, ("scenario", "inventory", pool, "available_nodes"), 10**6)
     start = time.monotonic()
@@ -276,7 +284,22 @@ def test_any_value_of_another_type(plan_tree: MakeTree) -> None:
     """Nulls, lists, maps, huge and negative numbers in the place of every kind of value never give a traceback."""
     tree = plan_tree("first-plan")
     rng = random.Random(7)
-    values: tuple[object, ...] = (None, -1, 0, 10**30, -(10**30), "1/0", "", [], {}, True, 1e308, "x" * 5_000, [[]], 1.5)
+    values: tuple[object, ...] = (
+        None,
+        -1,
+        0,
+        10**30,
+        -(10**30),
+        "1/0",
+        "",
+        [],
+        {},
+        True,
+        1e308,
+        "x" * 5_000,
+        [[]],
+        1.5,
+    )
     for _, steps, value in _sample(tree, scenario_too=True):
         for depth in {len(steps), rng.randint(1, len(steps))}:
             for new in rng.sample(values, 2):
@@ -284,7 +307,9 @@ def test_any_value_of_another_type(plan_tree: MakeTree) -> None:
                     _rows(walk.changed(tree, steps[:depth], new))
 
 
-@pytest.mark.parametrize("key", ["status", "objective", "deployments", "pools", "scenario", "run", "totals", "limits", "candidates"])
+@pytest.mark.parametrize(
+    "key", ["status", "objective", "deployments", "pools", "scenario", "run", "totals", "limits", "candidates"]
+)
 def test_missing_keys(key: str, plan_tree: MakeTree) -> None:
     """A plan without one of its parts is refused or disproved by name."""
     tree = plan_tree("first-plan")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ models:
     weights: bf16
     parallel: [tp1]
     context_limit: [8Ki]
-    max_batch: {min: 64, max: 128}
+    max_batch: {min: 64, max: 64}
     kv_presets: [bf16]
 traffic:
   chat:
@@ -44,13 +43,37 @@ inventory:
 """
 """Numbers of no one; prices near list prices."""
 
+MEASURED = """\
+kvplan: 1
+name: measured
+models:
+  m: {capacity_table: m.csv}
+traffic:
+  short: {model: m, peak: 3 req/s, mean: 1 req/s}
+  long: {model: m, peak: 2 req/s, mean: 1 req/s}
+inventory:
+  one: {gpu: l40s-48gb, region: north, available: 4 nodes, gpus_per_node: 1, price: $1.55/gpu/h, source: x}
+  two: {gpu: a100-sxm-80gb, region: north, available: 3 nodes, gpus_per_node: 2, price: $1.29/gpu/h, source: x}
+  paid: {gpu: l40s-48gb, region: north, committed: 1 nodes, gpus_per_node: 1, price: $1.20/gpu/h, source: x}
+"""
+"""The same on capacity tables, which plan in a hundredth of a second."""
+
+TABLE = """\
+gpu,class,requests_per_s
+l40s-48gb,short,1
+l40s-48gb,long,0.4
+a100-sxm-80gb,short,1.5
+a100-sxm-80gb,long,1.2
+"""
+
 Solve = Callable[..., Plan]
 
 
 @pytest.fixture(scope="session")
 def solve(tmp_path_factory: pytest.TempPathFactory) -> Solve:
-    """Plans the base scenario with overrides; `text` stands in for the whole file."""
+    """Plans a scenario's text with overrides; without a text, the one with physics."""
     path = tmp_path_factory.mktemp("property") / "scenario.yaml"
+    path.with_name("m.csv").write_text(TABLE)
 
     def plan(*sets: str, text: str = BASE) -> Plan:
         path.write_text(text)
@@ -61,5 +84,11 @@ def solve(tmp_path_factory: pytest.TempPathFactory) -> Solve:
 
 @pytest.fixture(scope="session")
 def base() -> str:
-    """The scenario's text."""
+    """The scenario with physics."""
     return BASE
+
+
+@pytest.fixture(scope="session")
+def measured() -> str:
+    """The scenario on a capacity table."""
+    return MEASURED
