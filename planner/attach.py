@@ -1,4 +1,4 @@
-"""Attaches to a scenario what its own room cannot know: preset ids are checked, capacity tables are read.
+"""What a scenario's own room cannot know: the names of the preset table, and the contents of capacity tables.
 
 Mistakes are reported like any other: `file:line:col`, all at once.
 """
@@ -10,8 +10,9 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from planner.compression.table import load_presets, suggest
+from planner.compression.table import load_presets
 from planner.errors import Diagnostic, InputError
+from planner.scenario.checks import PresetNames
 from planner.scenario.types import ModelSpec, Place, Scenario
 
 COLUMNS = ("gpu", "class", "requests_per_s")
@@ -19,13 +20,19 @@ MOST_BYTES = 10_000_000
 MOST_RATE = Fraction(10**9)
 
 
+def preset_names() -> PresetNames:
+    """The ids and rows that a scenario may name."""
+    presets = load_presets().values()
+    return PresetNames(tuple(preset.id for preset in presets), tuple(preset.name for preset in presets))
+
+
 def attach(scenario: Scenario) -> Scenario:
-    """The scenario with capacity tables in place and every preset id known.
+    """The scenario with its capacity tables in place.
 
     Raises:
-        InputError: unknown presets, unreadable or wrong tables.
+        InputError: unreadable or wrong tables.
     """
-    problems = [*_unknown_presets(scenario), *_unknown_allowed(scenario)]
+    problems: list[Diagnostic] = []
     models: dict[str, ModelSpec] = {}
     for name, model in scenario.models.items():
         if model.capacity_path is None:
@@ -45,32 +52,6 @@ def _at(scenario: Scenario, *paths: str) -> Place:
 
 def _problem(place: Place, code: str, message: str) -> Diagnostic:
     return Diagnostic(place.file, place.line, place.col, code, message)
-
-
-def _unknown_presets(scenario: Scenario) -> list[Diagnostic]:
-    known, problems = load_presets(), []
-    for name, model in scenario.models.items():
-        for position, preset in enumerate(model.kv_presets):
-            if preset not in known:
-                path = f"models.{name}.kv_presets"
-                near = suggest(preset)
-                hint = f"did you mean {near}?" if near else f"write one of {', '.join(sorted(known))}"
-                place = _at(scenario, f"{path}[{position}]", f"{path}.{position}", path)
-                problems.append(_problem(place, "KV701", f"unknown KV preset {preset!r}; {hint}"))
-    return problems
-
-
-def _unknown_allowed(scenario: Scenario) -> list[Diagnostic]:
-    rows = {f"{preset.id}@{preset.version}" for preset in load_presets().values()}
-    problems = []
-    for position, row in enumerate(scenario.compression.allow):
-        if row not in rows:
-            place = _at(
-                scenario, f"compression.allow[{position}]", f"compression.allow.{position}", "compression.allow"
-            )
-            known = ", ".join(sorted(rows))
-            problems.append(_problem(place, "KV703", f"no preset row {row!r}; write id@version, one of {known}"))
-    return problems
 
 
 def _read_table(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner import __version__
-from planner.attach import attach
+from planner.attach import attach, preset_names
 from planner.scenario.resolve import load_scenario
 from planner.scenario.types import Scenario
 
@@ -47,7 +47,7 @@ def load(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()
     Raises:
         InputError: every mistake in the file, its parents, its `what_if` blocks and the overrides, sorted.
     """
-    return attach(load_scenario(path, sets, what_if))
+    return attach(load_scenario(path, sets, what_if, preset_names()))
 
 
 def table(scenario: Scenario) -> CandidateTable:

@@ -114,9 +114,7 @@ def parse_integer(text: str, example: str = "8", low: int = 0, high: int = MAX_I
     return _bounded(int(text), text, low, high)
 
 
-def parse_decimal(
-    text: str, example: str = "1.5", low: Fraction | int = 0, high: int = MAX_NUMBER
-) -> Fraction:
+def parse_decimal(text: str, example: str = "1.5", low: Fraction | int = 0, high: int = MAX_NUMBER) -> Fraction:
     """A plain decimal number without a unit, exact.
 
     >>> parse_decimal("0.92")
@@ -208,9 +206,7 @@ def parse_share_ppm(text: str, low_ppm: int = 0, high_ppm: int = PPM) -> int:
     """
     value = _quantity(text, {"%": PPM // 100}, "a share", "0.5%")
     if not low_ppm <= value <= high_ppm:
-        raise ValueError(
-            f"{quote(text)} is outside its range; write {format_ppm(low_ppm)} to {format_ppm(high_ppm)}"
-        )
+        raise ValueError(f"{quote(text)} is outside its range; write {format_ppm(low_ppm)} to {format_ppm(high_ppm)}")
     return int(_whole(value, text, "0.0001%"))
 
 
@@ -248,12 +244,7 @@ def parse_price(text: str) -> Price:
     amount, _, unit = text.partition("/")
     currency, number = amount[:1], amount[1:]
     known = unit in ("gpu/h", "node/h")
-    if (
-        currency not in CURRENCIES
-        or not known
-        or not _DECIMAL.fullmatch(number)
-        or len(text) > MAX_TEXT_CHARS
-    ):
+    if currency not in CURRENCIES or not known or not _DECIMAL.fullmatch(number) or len(text) > MAX_TEXT_CHARS:
         raise ValueError(_why_not_money(text, "a price by the hour", "$2.10/gpu/h or $16.80/node/h"))
     micro = _bounded(Fraction(number.replace("_", "")) * MICRO, text, 0, MAX_MICRO_MONEY, "millionths")
     return Price(int(_whole(micro, text, "a millionth")), currency, "gpu" if unit == "gpu/h" else "node")
@@ -397,9 +388,7 @@ def _why_not_money(text: str, kind: str, example: str) -> str:
     if amount[:1] not in CURRENCIES and _DECIMAL.fullmatch(amount):
         reason = "it has no currency ($, € or £)"
     elif amount[:1] in CURRENCIES and _DECIMAL.fullmatch(digits):
-        reason = (
-            f"{quote('/' + unit)} is not its unit" if unit else "it does not say of what and for how long"
-        )
+        reason = f"{quote('/' + unit)} is not its unit" if unit else "it does not say of what and for how long"
     elif amount[:1] in CURRENCIES:
         reason = _trap(digits, ())
     else:

@@ -79,7 +79,7 @@ def test_an_unknown_preset_offers_the_nearest(repository: Path) -> None:
     """The id is checked against the preset table, at the scenario's line."""
     with pytest.raises(InputError) as caught:
         pipeline.load(repository / "scenarios" / "prod.yaml", ["models.assistant.kv_presets=[bf16, fp9]"])
-    assert "unknown KV preset 'fp9'; did you mean fp8?" in str(caught.value)
+    assert "unknown KV preset 'fp9'; did you mean 'fp8'?" in str(caught.value)
     assert "[KV701]" in str(caught.value)
 
 

@@ -94,6 +94,7 @@ class Evaluated:
             fit_mean_error=physics.fit.mean_error,
             fit_max_error=physics.fit.max_error,
             estimated=tuple(dict.fromkeys((*physics.estimated, *memory.estimated))),
+            cautions=physics.usable.warnings,
         )
 
 

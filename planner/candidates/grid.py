@@ -108,9 +108,7 @@ def latency_reasons(block: Block, grid: Grid, asked: Demand, reasons: Rejections
         else:
             word, value, allowed, bottleneck = "rate", np.inf, 0, Bottleneck.RATE
         if isfinite(value):
-            message = (
-                f"{word} of {traffic.name} is {value * 1e3:,.0f} ms on an idle replica (limit {allowed / 1e3:g} ms)"
-            )
+            message = f"{word} of {traffic.name} is {_ms_up(value)} ms on an idle replica (limit {allowed / 1e3:g} ms)"
             nearest = f"{word} {ceil(value * 1.05e3)}ms"
         else:
             message, nearest = f"no rate of {traffic.name} is stable here", None
@@ -138,3 +136,9 @@ def operating_columns(block: Block, grid: Grid, traffic: TrafficClass) -> tuple[
         [t for t, ns in enumerate(grid.tpot_ns) if tpot is None or ns <= tpot],
         [f for f, ns in enumerate(grid.ttft_ns) if ttft is None or 0 < ns <= ttft],
     )
+
+
+def _ms_up(seconds: float) -> str:
+    """Milliseconds rounded up, with a decimal below 100: what breaks a limit must look as if it did."""
+    tenths = ceil(seconds * 1e4)
+    return f"{tenths / 10:.1f}" if tenths < 1000 else f"{ceil(seconds * 1e3):,}"

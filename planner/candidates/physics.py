@@ -143,7 +143,7 @@ def shape_physics(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> 
         attention_ramp_tokens=cost.attention.ramp_tokens,
         chunk_tokens=budget,
     )
-    return ShapePhysics(timing, fit, usable, step.provider, (*step.estimated, *usable.warnings))
+    return ShapePhysics(timing, fit, usable, step.provider, step.estimated)
 
 
 def memory_of(

@@ -124,6 +124,7 @@ class Candidate:
     fit_mean_error: float = 0.0
     fit_max_error: float = 0.0
     estimated: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -141,9 +141,7 @@ def refused_type(model_type: str, tree: Mapping[str, Json]) -> str:
     return f"model_type '{model_type}' is not understood yet{reason}; understood are {known}"
 
 
-def text_facts(
-    model_id: str, model_type: str, tree: Mapping[str, Json], source: str, note: str
-) -> ModelFacts | str:
+def text_facts(model_id: str, model_type: str, tree: Mapping[str, Json], source: str, note: str) -> ModelFacts | str:
     """Facts of a language model, or a sentence that lists every field that is missing or wrong."""
     family = FAMILIES.get(model_type)
     if family is None:
@@ -158,9 +156,7 @@ def text_facts(
     kv_heads = 1 if latent else fields.count("num_key_value_heads", heads, most=MAX_LAYERS)
     head_dim, v_head_dim = _head_sizes(fields, hidden, heads, latent)
     if heads % kv_heads:
-        fields.problems.append(
-            f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"
-        )
+        fields.problems.append(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
     layers = fields.count("num_hidden_layers", most=MAX_LAYERS)
     positions = fields.count("max_position_embeddings")
     context, rope_positions = _positions(fields, model_type, positions, unsupported)
@@ -206,9 +202,7 @@ def _head_sizes(fields: Fields, hidden: int, heads: int, latent: int) -> tuple[i
     if latent:
         return latent + fields.count("qk_rope_head_dim"), fields.count("v_head_dim")
     if fields.value("head_dim") in (None, 0) and hidden % heads:
-        fields.problems.append(
-            f"head_dim is missing and hidden_size {hidden} is no multiple of {heads} heads"
-        )
+        fields.problems.append(f"head_dim is missing and hidden_size {hidden} is no multiple of {heads} heads")
     head_dim = fields.count("head_dim", hidden // heads or 1, most=65_536)
     return head_dim, head_dim
 
@@ -224,9 +218,7 @@ def _positions(fields: Fields, model_type: str, positions: int, unsupported: lis
     kind = str(scaling.get("rope_type") or scaling.get("type") or "default")
     factor = scaling.get("factor", 1)
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor <= MAX_ROPE_FACTOR:
-        fields.problems.append(
-            f"rope_scaling factor is {factor!r}, which is no number from 1 to {MAX_ROPE_FACTOR:,}"
-        )
+        fields.problems.append(f"rope_scaling factor is {factor!r}, which is no number from 1 to {MAX_ROPE_FACTOR:,}")
         return positions, positions
     scale = Fraction(factor)
     if model_type == "gemma3_text":
@@ -272,9 +264,7 @@ def _experts(fields: Fields, family: Family, layers: int, ffn: int, unsupported:
     return _Experts(fields.count("num_experts"), per_token, expert_ffn, shared_ffn // expert_ffn)
 
 
-def _windows(
-    fields: Fields, family: Family, layers: int, context: int, unsupported: list[str]
-) -> tuple[int, ...]:
+def _windows(fields: Fields, family: Family, layers: int, context: int, unsupported: list[str]) -> tuple[int, ...]:
     """The window of each layer. 0 is full attention, and so is a window that covers the whole context."""
     window = fields.count("sliding_window", 0)
     if family.windows == "optional" and not fields.flag("use_sliding_window", False):

@@ -31,9 +31,7 @@ def load_engine(text: str) -> EngineRules | str:
     if name not in names:
         return f"engine '{name}' is not supported yet; write one of {known}"
     if not at or not version:
-        return (
-            f"engine '{text}' names no release, and the rules change between releases; write one of {known}"
-        )
+        return f"engine '{text}' names no release, and the rules change between releases; write one of {known}"
     return f"no rules for release '{version}' of {name}; write one of {known}"
 
 

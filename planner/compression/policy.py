@@ -98,7 +98,7 @@ def judge(
         flag=support.flag,
         decode_time_factor=max(Fraction(1), factor) if factor is not None else Fraction(1),
         hypothetical=named and preset.ratio_status == "unconfirmed",
-        warnings=tuple(_warnings(preset, factor, gpu)),
+        warnings=tuple(_warnings(preset, factor, gpu, model)),
     )
 
 
@@ -123,9 +123,7 @@ def floor(preset: Preset, floor: QualityFloor, *, model_id: str, policy: Compres
         if limit is not None:
             refusal = _metric_refusal(preset, metric, limit, rows, flag, policy)
             refusals.extend([refusal] if refusal else [])
-    evidence.extend(
-        f"not counted, within its own noise: {_figures(row)}" for row in preset.quality if row.within_noise
-    )
+    evidence.extend(f"not counted, within its own noise: {_figures(row)}" for row in preset.quality if row.within_noise)
     if floor.needs_recall and preset.evicts and not preset.recall_measured:
         message = "evicts tokens and its recall was never measured (needs_recall)"
         refusals.append(Refusal(Bottleneck.QUALITY, message))
@@ -215,9 +213,7 @@ def _gpu_gate(preset: Preset, gpu: GpuFacts, model: ModelFacts) -> Refusal | Non
     if not _native(preset, gpu) and (model.is_mla or model.head_dim not in gate.emulated_head_dims):
         kind = "MLA" if model.is_mla else f"head_dim {model.head_dim}"
         sizes = ", ".join(map(str, gate.emulated_head_dims))
-        message = (
-            f"{here}: below {gate.native_capability} only head sizes {sizes} work, {model.id} has {kind}"
-        )
+        message = f"{here}: below {gate.native_capability} only head sizes {sizes} work, {model.id} has {kind}"
         return Refusal(Bottleneck.GPU, message, f"compute capability {gate.native_capability}")
     return None
 
@@ -243,7 +239,7 @@ def _weights_gate(preset: Preset, weights: str | None) -> Refusal | None:
     return Refusal(Bottleneck.ENGINE, f"not with {weights} weights ({preset.weights_source})")
 
 
-def _warnings(preset: Preset, factor: Fraction | None, gpu: GpuFacts) -> Iterator[str]:
+def _warnings(preset: Preset, factor: Fraction | None, gpu: GpuFacts, model: ModelFacts) -> Iterator[str]:
     if factor is None:
         yield f"{preset.name}: no published decode time against 16-bit KV; a factor of 1 is assumed"
     if not _native(preset, gpu):
@@ -253,6 +249,9 @@ def _warnings(preset: Preset, factor: Fraction | None, gpu: GpuFacts) -> Iterato
         )
     for caution in preset.cautions:
         yield f"{preset.name}: {caution}"
+    for head_dim, caution in preset.head_dim_cautions:
+        if head_dim == model.head_dim:
+            yield f"{preset.name}: {caution}"
 
 
 def _admitted(

@@ -111,6 +111,13 @@ class _Block:
         for name, value in values.items():
             yield str(name), _Block(f"{self.where}.{key}.{name}", value)
 
+    def texts_by_number(self, key: str) -> Iterable[tuple[int, str]]:
+        values: dict[object, object] = self._take(key, dict, {})
+        for number, text in values.items():
+            if not (str(number).isdigit() and isinstance(text, str)):
+                raise PresetTableError(f"{self.where}.{key}: a whole number and a text were expected, not {number!r}")
+            yield int(str(number)), " ".join(text.split())
+
     def finish(self) -> None:
         if self._left:
             raise PresetTableError(f"{self.where}: unknown keys {sorted(map(str, self._left))}")
@@ -158,6 +165,7 @@ def _preset(block: _Block) -> Preset:
         weights_excluded=weights[0],
         weights_source=weights[1],
         cautions=tuple(" ".join(text.split()) for text in block.list_of("cautions", str)),
+        head_dim_cautions=tuple(block.texts_by_number("head_dim_cautions")),
     )
     block.finish()
     return preset

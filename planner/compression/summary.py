@@ -46,6 +46,7 @@ def evidence_list() -> str:
                 f"{row.kind.replace('_', ' ')}{noise} ({row.source})."
             )
         lines += [f"- Caution: {caution}." for caution in preset.cautions]
+        lines += [f"- Caution: {caution}." for _, caution in preset.head_dim_cautions]
         lines.append("")
     return "\n".join(lines).rstrip()
 
@@ -84,9 +85,7 @@ def _layout(preset: Preset) -> str:
     storage = preset.storage
     if storage == BF16_KV and not preset.is_identity:
         return "16-bit on the GPU"
-    bits = (
-        f"{storage.k_bits}" if storage.k_bits == storage.v_bits else f"K {storage.k_bits}, V {storage.v_bits}"
-    )
+    bits = f"{storage.k_bits}" if storage.k_bits == storage.v_bits else f"K {storage.k_bits}, V {storage.v_bits}"
     extra = [f"{bits} bits"]
     if storage.group:
         extra.append(f"{storage.scale_bytes} B per {storage.group}")

@@ -126,6 +126,7 @@ class Preset:
     weights_excluded: tuple[str, ...] = ()
     weights_source: str = ""
     cautions: tuple[str, ...] = ()
+    head_dim_cautions: tuple[tuple[int, str], ...] = ()
 
     @property
     def name(self) -> str:

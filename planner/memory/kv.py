@@ -146,9 +146,7 @@ def kv_bytes(
     return blocks * block_bytes(model, storage, tp, block_tokens)
 
 
-def request_blocks(
-    model: ModelFacts, context_tokens: int, block_tokens: int, max_num_batched_tokens: int
-) -> int:
+def request_blocks(model: ModelFacts, context_tokens: int, block_tokens: int, max_num_batched_tokens: int) -> int:
     """Blocks of the pool that one request takes, over all groups.
 
     full attention: ceil(context / block); sliding: ceil(min(window - 1 + batched, context) / block) + 1,

@@ -220,9 +220,7 @@ def _refused(
         message = f"{model.id} keeps one latent vector a token; '{kv_dtype}' is not understood for it yet"
         return Refusal(Bottleneck.ARCHITECTURE, message, "fp8")
     if storage.skip_layers and layer_pool(model).groups > 1:
-        message = (
-            f"{model.id} mixes windows, and '{kv_dtype}' keeps 16-bit layers: not understood together yet"
-        )
+        message = f"{model.id} mixes windows, and '{kv_dtype}' keeps 16-bit layers: not understood together yet"
         return Refusal(Bottleneck.ARCHITECTURE, message, "fp8")
     if context_limit_tokens > model.max_context_tokens:
         most = _tokens(model.max_context_tokens)
@@ -277,9 +275,7 @@ def _longest_context(model: ModelFacts, limit_tokens: int, pool: BlockPool) -> i
     return low // 1024 * 1024 if low >= 1024 else low
 
 
-def _layout_doubts(
-    model: ModelFacts, gpu: GpuFacts, engine: EngineRules, storage: KvStorage
-) -> tuple[str, ...]:
+def _layout_doubts(model: ModelFacts, gpu: GpuFacts, engine: EngineRules, storage: KvStorage) -> tuple[str, ...]:
     found = []
     if model.is_mla:
         found.append("block size of latent attention: depends on the kernel that the engine picks")

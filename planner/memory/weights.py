@@ -129,9 +129,7 @@ def _attention(model: ModelFacts, tp: int) -> tuple[Linear, ...]:
     fused = heads * model.head_dim + kv_heads * (model.head_dim + model.v_head_dim)
     return (
         Linear(hidden, fused, layers, bias),
-        Linear(
-            heads * model.v_head_dim, hidden, layers, bias and model.model_type not in _BIAS_ON_INPUT_ONLY
-        ),
+        Linear(heads * model.v_head_dim, hidden, layers, bias and model.model_type not in _BIAS_ON_INPUT_ONLY),
     )
 
 

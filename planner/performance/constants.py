@@ -96,9 +96,7 @@ def constants_for(gpu: GpuFacts) -> GpuConstants | Refusal:
 
 
 def _inherit(gpu: GpuFacts, relative: GpuConstants, pcie: GpuConstants) -> GpuConstants:
-    same_link = (gpu.link_bytes_per_s <= PCIE_LINK_BYTES_PER_S) == (
-        relative.link_bytes_per_s <= PCIE_LINK_BYTES_PER_S
-    )
+    same_link = (gpu.link_bytes_per_s <= PCIE_LINK_BYTES_PER_S) == (relative.link_bytes_per_s <= PCIE_LINK_BYTES_PER_S)
     link_from = relative if same_link else pcie
     notes = [f"{gpu.id} was not measured: kernel constants of {relative.reference} at its own peak rates"]
     if not same_link:
@@ -142,9 +140,7 @@ def _row(name: str, raw: dict[str, dict[str, float]]) -> GpuConstants:
         gemm_fp8=_gemm(raw["gemm_fp8"]) if raw["gemm_fp8"] else None,
         decode_bf16=_decode(raw["decode_bf16"]),
         decode_fp8=_decode(raw["decode_fp8"]) if raw["decode_fp8"] else None,
-        prefill=PrefillConstants(
-            raw["prefill"]["e_pa"], raw["prefill"]["s0"], raw["prefill"]["t0_us"] * 1e-6
-        ),
+        prefill=PrefillConstants(raw["prefill"]["e_pa"], raw["prefill"]["s0"], raw["prefill"]["t0_us"] * 1e-6),
         all_reduce={int(tp): _all_reduce(one) for tp, one in _nested(rates["all_reduce"]).items()},
     )
 

@@ -50,9 +50,7 @@ class StepModel(Protocol):
     def decode_step_s(self, batch: Quantity, context_tokens: Quantity) -> FloatArray:
         """Seconds to decode one token for `batch` sequences of `context_tokens` tokens on average."""
 
-    def prefill_s(
-        self, new_tokens: int, cached_tokens: int = 0, max_num_batched_tokens: int | None = None
-    ) -> float:
+    def prefill_s(self, new_tokens: int, cached_tokens: int = 0, max_num_batched_tokens: int | None = None) -> float:
         """Seconds to prefill a prompt alone, in chunks of `max_num_batched_tokens` (None: in one chunk)."""
 
     def nonattention_step_s(self, decode_batch: Quantity, chunk_tokens: Quantity) -> FloatArray:

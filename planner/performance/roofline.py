@@ -91,9 +91,7 @@ class RooflineStepModel:
         attention = self.shapes.layers * self._decode_attention_s(batch, context_tokens)
         return np.asarray(self.decode_time_factor * (self.nonattention_step_s(batch, 0) + attention))
 
-    def prefill_s(
-        self, new_tokens: int, cached_tokens: int = 0, max_num_batched_tokens: int | None = None
-    ) -> float:
+    def prefill_s(self, new_tokens: int, cached_tokens: int = 0, max_num_batched_tokens: int | None = None) -> float:
         """Seconds to prefill a prompt alone: the sum of STEP over its chunks (None: one chunk)."""
         size = max_num_batched_tokens or max(new_tokens, 1)
         starts = np.arange(0, new_tokens, size, dtype=np.float64)
@@ -139,9 +137,7 @@ class RooflineStepModel:
         flops_per_pair = 4 * self.shapes.head_dim * self.shapes.query_heads
         return PrefillAttention(
             fixed_s=self.shapes.layers * prefill.fixed_s,
-            s_per_token2=self.shapes.layers
-            * flops_per_pair
-            / (prefill.compute_fraction * self.constants.bf16_flops),
+            s_per_token2=self.shapes.layers * flops_per_pair / (prefill.compute_fraction * self.constants.bf16_flops),
             ramp_tokens=prefill.ramp_tokens,
         )
 
@@ -238,9 +234,7 @@ def step_model(
     if isinstance(constants, Refusal):
         return constants
     if tp > 1 and gpu.link_bytes_per_s <= 0:
-        return Refusal(
-            Bottleneck.GPU, f"no link rate is known for {gpu.id}, so tp{tp} cannot be timed", "tp1"
-        )
+        return Refusal(Bottleneck.GPU, f"no link rate is known for {gpu.id}, so tp{tp} cannot be timed", "tp1")
     gemm = _weights(constants, gpu, weights)
     if isinstance(gemm, Refusal):
         return gemm
@@ -305,9 +299,7 @@ def _shape_refusal(model: ModelFacts, tp: int) -> Refusal | None:
     uneven = model.kv_heads % tp and tp % model.kv_heads
     if model.heads % tp or uneven:
         fitting = [
-            str(n)
-            for n in (8, 4, 2, 1)
-            if model.heads % n == 0 and not (model.kv_heads % n and n % model.kv_heads)
+            str(n) for n in (8, 4, 2, 1) if model.heads % n == 0 and not (model.kv_heads % n and n % model.kv_heads)
         ]
         heads = f"{model.heads} query heads and {model.kv_heads} KV heads"
         text = f"tp{tp} does not divide the {heads} of {model.id}"
@@ -315,9 +307,7 @@ def _shape_refusal(model: ModelFacts, tp: int) -> Refusal | None:
     return None
 
 
-def _weights(
-    constants: GpuConstants, gpu: GpuFacts, weights: str
-) -> tuple[GemmConstants, float, float] | Refusal:
+def _weights(constants: GpuConstants, gpu: GpuFacts, weights: str) -> tuple[GemmConstants, float, float] | Refusal:
     if weights == "bf16":
         return constants.gemm_bf16, constants.bf16_flops, 2.0
     if weights == "fp8" and constants.gemm_fp8 and constants.fp8_flops:
@@ -353,7 +343,5 @@ def _extrapolated(model: ModelFacts, engine: EngineRules, constants: GpuConstant
         notes.append(f"attention was measured at head_dim 128, {model.id} has {model.head_dim}")
     ratio = Fraction(model.heads, model.kv_heads)
     if not 4 <= ratio <= 8:
-        notes.append(
-            f"attention was measured at 4 to 8 query heads a KV head, {model.id} has {float(ratio):g}"
-        )
+        notes.append(f"attention was measured at 4 to 8 query heads a KV head, {model.id} has {float(ratio):g}")
     return tuple(notes)

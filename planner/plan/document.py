@@ -170,7 +170,7 @@ def _deployment(scenario: Scenario, table: CandidateTable, part: Placed, pools: 
         loads=loads,
         routing=_routes(table.items, part),
         promises=promises_of.promises(scenario, table.items, part.candidate, part.shares, loads),
-        notes=part.candidate.estimated,
+        notes=(*part.candidate.estimated, *part.candidate.cautions),
     )
 
 

@@ -92,4 +92,3 @@ def parse(tree: dict[str, Any], path: str) -> Plan:
             read = repr(problem["input"])[:60]
             found.append(Diagnostic(path, 0, 0, "KV805", f"{where}: {problem['msg']}; read {read}"))
         raise InputError(found) from None
-

@@ -121,7 +121,9 @@ def _limits(plan: Plan, columns: int, verbose: bool) -> str:
     rows = sorted(plan.limits, key=lambda row: (row.slack_ppm, row.path))
     near = [row for row in rows if row.used and row.slack_ppm < FAR_PPM] or [row for row in rows if row.used][:3]
     cut = rows if verbose else near[:MOST_LIMITS]
-    table = table_of(("limit", "left"), ("used", "right"), ("limit", "right"), ("free", "right"), ("", "left"))
+    table = table_of(
+        ("limit", "left"), ("used", "right"), ("of", "right"), ("free", "right"), ("", "left"), folds=("limit",)
+    )  # fmt: skip
     for row in cut:
         table.add_row(
             Text(row.path), _quantity(row.used, row, plan), _quantity(row.limit, row, plan),

@@ -14,7 +14,7 @@ from typing import TypeVar
 from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
 from planner.scenario.fields import parse_line, percentile_ppm, suggestion
-from planner.scenario.source import Entry, Findings, MapNode, Node, TextNode, child, child_map, child_text
+from planner.scenario.source import Entry, Findings, ListNode, MapNode, Node, TextNode, child, child_map, child_text
 from planner.scenario.types import Place
 from planner.units import quote, shorten
 
@@ -34,12 +34,21 @@ LATER_DEMAND = ("trace", "calendar", "rate")
 LENGTHS_EXAMPLE = "{p50: 900, p95: 6_000, max: 30_000}"
 
 
+@dataclass(frozen=True)
+class PresetNames:
+    """The preset table as the language needs it: ids for `kv_presets`, rows `id@version` for `compression.allow`."""
+
+    ids: tuple[str, ...]
+    rows: tuple[str, ...]
+
+
 @dataclass
 class Lookup:
     """The catalog as one scenario sees it: relative paths count from the file that names them; answers are
     kept."""
 
     scenario_dir: Path
+    presets: PresetNames | None = None
     models: dict[tuple[str, Path], ModelFacts | str] = field(default_factory=dict)
 
     def base_dir(self, place: Place) -> Path:
@@ -92,6 +101,8 @@ def check(root: MapNode, lookup: Lookup, findings: Findings) -> None:
     for name, entry in child_map(root, "limits").items():
         _check_limit(f"limits.{shorten(name, 64)}", entry, pools, findings)
     _check_spare(root, findings)
+    if lookup.presets is not None:
+        _check_presets(root, models, lookup.presets, findings)
     for name, entry in child_map(root, "guardrails").items():
         _check_guardrail(f"guardrails.{shorten(name, 64)}", entry, root, findings)
     _check_currencies(root, findings)
@@ -112,9 +123,25 @@ def _is_line(node: TextNode) -> bool:
     return not node.is_empty and _read(node, parse_line) is not None
 
 
-def _check_models_have_traffic(
-    models: dict[str, Entry], traffic: dict[str, Entry], findings: Findings
-) -> None:
+def _check_presets(root: MapNode, models: dict[str, Entry], known: PresetNames, findings: Findings) -> None:
+    """Ids of KV presets, and rows that the compression policy allows by name."""
+    for node in [scalar for entry in models.values() for scalar in _scalars(child(entry.node, "kv_presets"))]:
+        if _is_line(node) and node.text not in known.ids:
+            hint = suggestion(node.text, list(known.ids))
+            findings.add(node.place, "KV701", f"unknown KV preset {quote(node.text)}; {hint}")
+    for node in _scalars(child(root, "compression", "allow")):
+        if _is_line(node) and "@" in node.text and node.text not in known.rows:
+            hint = suggestion(node.text, list(known.rows))
+            findings.add(node.place, "KV703", f"no preset row {quote(node.text)}; {hint}")
+
+
+def _scalars(node: Node | None) -> list[TextNode]:
+    """The scalars of a list, or the one that stands in its place."""
+    nodes = node.items if isinstance(node, ListNode) else (node,)
+    return [entry for entry in nodes if isinstance(entry, TextNode)]
+
+
+def _check_models_have_traffic(models: dict[str, Entry], traffic: dict[str, Entry], findings: Findings) -> None:
     named = [child_text(entry.node, "model") for entry in traffic.values()]
     used = {node.text for node in named if node}
     if not traffic or None in named or not used <= set(models):
@@ -153,9 +180,7 @@ def _check_range(path: str, node: Node | None, findings: Findings) -> None:
     low = 1 if low is None and path.endswith("max_batch") else low
     if low is not None and high is not None and low > high:
         place = child_map(node)["max"].place
-        findings.add(
-            place, "KV408", f"{path}: max {high:,} is below min {low:,}; write a max of at least {low}"
-        )
+        findings.add(place, "KV408", f"{path}: max {high:,} is below min {low:,}; write a max of at least {low}")
 
 
 def _check_capacity_model(path: str, node: MapNode, lookup: Lookup, findings: Findings) -> None:
@@ -169,9 +194,7 @@ def _check_capacity_model(path: str, node: MapNode, lookup: Lookup, findings: Fi
         return
     reason = _unreadable(lookup.file(table))
     if reason:
-        message = (
-            f"{path}.capacity_table: cannot read {quote(table.text)}: {reason}; write the path of a CSV file"
-        )
+        message = f"{path}.capacity_table: cannot read {quote(table.text)}: {reason}; write the path of a CSV file"
         findings.add(table.place, "KV601", message)
 
 
@@ -214,9 +237,7 @@ def _has_table(entry: Entry) -> bool:
     return "capacity_table" in child_map(entry.node)
 
 
-def _check_rates(
-    path: str, entry: Entry, node: MapNode, has_table: bool, is_later: bool, findings: Findings
-) -> None:
+def _check_rates(path: str, entry: Entry, node: MapNode, has_table: bool, is_later: bool, findings: Findings) -> None:
     """A class has `peak` and `mean`, or `requests` a day."""
     given = [key for key in ("peak", "mean") if key in node.entries]
     if "requests" in node.entries:
@@ -236,9 +257,7 @@ def _check_rates(
         findings.add(node.entries["mean"].place, "KV404", message)
 
 
-def _check_slo(
-    path: str, entry: Entry, node: MapNode, has_table: bool, is_later: bool, findings: Findings
-) -> None:
+def _check_slo(path: str, entry: Entry, node: MapNode, has_table: bool, is_later: bool, findings: Findings) -> None:
     """A batch promises `finish_within`; other classes promise times of a token, or nothing with a capacity
     table."""
     slo = child_map(node, "slo")
@@ -248,9 +267,7 @@ def _check_slo(
     times = [key for key in ("ttft_p95", "tpot_p95") if key in slo]
     if "requests" in node.entries:
         for key in times:
-            message = (
-                f"{path}.slo: {quote(key)} has no meaning for a daily batch; drop it, or give peak and mean"
-            )
+            message = f"{path}.slo: {quote(key)} has no meaning for a daily batch; drop it, or give peak and mean"
             findings.add(slo[key].key_place, "KV406", message)
         if "finish_within" not in slo:
             message = f"{path}: a daily batch needs a time to finish; write 'slo: {{finish_within: 6h}}'"
@@ -261,9 +278,7 @@ def _check_slo(
             findings.add(slo["finish_within"].place, "KV406", message)
         return
     if "finish_within" in slo:
-        message = (
-            f"{path}.slo: 'finish_within' is for a daily batch; write 'requests: 200_000/day', or drop it"
-        )
+        message = f"{path}.slo: 'finish_within' is for a daily batch; write 'requests: 200_000/day', or drop it"
         findings.add(slo["finish_within"].key_place, "KV406", message)
     if not times and not has_table and not is_later:
         message = f"{path}: no promise; write 'slo: {{ttft_p95: 800ms, tpot_p95: 45ms}}' or one of the two"
@@ -277,9 +292,7 @@ def _check_rate_only(path: str, node: MapNode, findings: Findings) -> None:
     keys += [] if "requests" in node.entries else ["slo"]
     for key in keys:
         if key in node.entries:
-            message = (
-                f"{path}: {quote(key)} has no meaning with a capacity table, which only knows rates; drop it"
-            )
+            message = f"{path}: {quote(key)} has no meaning with a capacity table, which only knows rates; drop it"
             findings.add(node.entries[key].key_place, "KV411", message)
 
 
@@ -302,9 +315,7 @@ def _check_lengths(path: str, entry: Entry, findings: Findings) -> None:
             continue
         if tokens < below:
             read = f"{key} {tokens:,} is below {below_key} {below:,}"
-            findings.add(
-                entries[key].place, "KV403", f"{path}: {read}; write percentiles that do not decrease"
-            )
+            findings.add(entries[key].place, "KV403", f"{path}: {read}; write percentiles that do not decrease")
         below_key, below = key, tokens
     doubles = [key for (ppm, key), (before, _) in zip(points[1:], points, strict=False) if ppm == before]
     for key in doubles:
@@ -357,9 +368,7 @@ def _check_guardrail(path: str, entry: Entry, root: MapNode, findings: Findings)
         message = f"{path}: {read}; write exactly one of change_above, budget_above, cost_above"
         findings.add(entry.key_place, "KV413", message)
     if "budget_above" in given and child(root, "budget", "monthly") is None:
-        message = (
-            f"{path}: 'budget_above' needs a budget; write 'budget: {{monthly: $95_000}}', or use cost_above"
-        )
+        message = f"{path}: 'budget_above' needs a budget; write 'budget: {{monthly: $95_000}}', or use cost_above"
         findings.add(entry.node.entries["budget_above"].key_place, "KV413", message)
 
 
@@ -374,16 +383,10 @@ def _check_currencies(root: MapNode, findings: Findings) -> None:
         (f"guardrails.{shorten(name, 64)}.cost_above", child(entry.node, "cost_above"))
         for name, entry in child_map(root, "guardrails").items()
     ]
-    read = [
-        (path, node)
-        for path, node in places
-        if isinstance(node, TextNode) and node.text[:1] in units.CURRENCIES
-    ]
+    read = [(path, node) for path, node in places if isinstance(node, TextNode) and node.text[:1] in units.CURRENCIES]
     for path, node in read[1:]:
         first_path, first = read[0]
         if node.text[0] != first.text[0]:
             other = f"{first_path} at {first.place} is in {first.text[0]}"
-            message = (
-                f"{path}: {quote(node.text)} is in another currency: {other}; write all money in one currency"
-            )
+            message = f"{path}: {quote(node.text)} is in another currency: {other}; write all money in one currency"
             findings.add(node.place, "KV213", message)

@@ -121,9 +121,7 @@ def parse_line(text: str) -> str:
 
 def _parse_name(text: str) -> str:
     if not re.fullmatch(NAME_PATTERN, text):
-        raise ValueError(
-            f"{quote(text)} is not a name; write lower-case letters, digits, '-' and '.', like prod-eu"
-        )
+        raise ValueError(f"{quote(text)} is not a name; write lower-case letters, digits, '-' and '.', like prod-eu")
     return text
 
 
@@ -216,9 +214,7 @@ def _distinct(values: tuple[_T, ...]) -> tuple[_T, ...]:
 class _OneOrManySchema:
     """Editors accept one value or a list of different values."""
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         items = handler(schema)["items"]
         return {"anyOf": [items, {"type": "array", "items": items, "minItems": 1, "uniqueItems": True}]}
 
@@ -230,9 +226,7 @@ _WHOLE = r"(0|[1-9][0-9]{0,2}(_[0-9]{3})+|[1-9][0-9]*)"
 _NUMBER = _WHOLE + r"(\.[0-9]{1,9})?"
 
 
-def _schema(
-    title: str, pattern: str | None, *examples: str, also: JsonSchemaValue | None = None
-) -> WithJsonSchema:
+def _schema(title: str, pattern: str | None, *examples: str, also: JsonSchemaValue | None = None) -> WithJsonSchema:
     """JSON Schema of a scalar: its name in the manual, its pattern, examples; `also` for what YAML reads as
     a number."""
     text: JsonSchemaValue = {"type": "string"} | ({"pattern": f"^{pattern}$"} if pattern else {})
@@ -285,9 +279,7 @@ Name = Annotated[
     PlainValidator(partial(_read, "KV210", _parse_name, "prod-eu")),
     _schema("name", NAME_PATTERN, "prod-eu", also={"type": "integer", "minimum": 0}),
 ]
-KeyName = Annotated[
-    str, AfterValidator(_key_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}$"})
-]
+KeyName = Annotated[str, AfterValidator(_key_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}$"})]
 PercentileKey = Annotated[
     str,
     AfterValidator(_key_percentile),

@@ -63,9 +63,7 @@ def _load_parent(path: str, entry: Entry, chain: list[str], findings: Findings) 
         findings.add(entry.place, "KV602", f"extends goes round in a circle: {circle}; drop one extends")
         return None
     if len(chain) > MAX_EXTENDS:
-        findings.add(
-            entry.place, "KV603", f"more than {MAX_EXTENDS} files extend each other; merge some of them"
-        )
+        findings.add(entry.place, "KV603", f"more than {MAX_EXTENDS} files extend each other; merge some of them")
         return None
     return _load(parent, entry.place, chain, findings)
 
@@ -111,9 +109,7 @@ def apply_override(root: MapNode, path: str, entry: Entry, findings: Findings) -
     """The tree with the value put at every place that the path matches; a mistake leaves it as it is."""
     segments = path.split(".")
     if len(path) > MAX_PATH_CHARS or not all(segments):
-        findings.add(
-            entry.key_place, "KV415", f"{quote(path)} is not a path; write it like traffic.chat.peak"
-        )
+        findings.add(entry.key_place, "KV415", f"{quote(path)} is not a path; write it like traffic.chat.peak")
         return root
     if segments[0] in FIXED_KEYS:
         message = f"{quote(path)} cannot be overridden; change the file instead"
@@ -127,9 +123,7 @@ def apply_override(root: MapNode, path: str, entry: Entry, findings: Findings) -
     if not targets and "*" not in segments:
         targets = _additions(root, segments)
     if not targets:
-        findings.add(
-            entry.key_place, "KV414", f"the override {quote(path)} matches nothing; {_nearest(root, path)}"
-        )
+        findings.add(entry.key_place, "KV414", f"the override {quote(path)} matches nothing; {_nearest(root, path)}")
         return root
     for target in targets:
         root = _put(root, target, entry)

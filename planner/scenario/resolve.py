@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from planner.errors import InputError
 from planner.scenario import schema
-from planner.scenario.checks import Lookup, check
+from planner.scenario.checks import Lookup, PresetNames, check
 from planner.scenario.fields import percentile_ppm, suggestion
 from planner.scenario.overrides import apply_block, apply_sets, load_tree
 from planner.scenario.source import Findings, ListNode, MapNode, Node, child_map, child_text, walk
@@ -45,13 +45,19 @@ DEFAULT_HORIZON_US = DURATION_UNITS_US["mo"]
 SECONDS_PER_DAY = 86_400
 
 
-def load_scenario(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()) -> Scenario:
+def load_scenario(
+    path: str | Path,
+    sets: Sequence[str] = (),
+    what_if: Sequence[str] = (),
+    presets: PresetNames | None = None,
+) -> Scenario:
     """The scenario of a file, in base units.
 
     Args:
         path: the YAML file; its name stands in diagnostics as it is given here.
         sets: overrides `PATH=VALUE`, applied last and in order.
         what_if: names of `what_if` blocks of the file, applied in order before `sets`.
+        presets: the names of the preset table, which the language itself does not know; None leaves them unchecked.
 
     Raises:
         InputError: with every mistake of the file, of its parents, of its blocks and of the overrides.
@@ -60,7 +66,7 @@ def load_scenario(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[
     written = load_tree(str(path), findings)
     if written is None:
         raise InputError(findings.items)
-    lookup = Lookup(Path(path).parent)
+    lookup = Lookup(Path(path).parent, presets)
     root = _apply_named_blocks(written, what_if, str(path), findings)
     root = apply_sets(root, sets, findings)
     scenario = _resolve(root, lookup, findings)
@@ -224,9 +230,7 @@ def _class(name: str, block: schema.ClassBlock) -> TrafficClass:
 def _lengths(percentiles: dict[str, int] | None) -> Lengths | None:
     if percentiles is None:
         return None
-    points = sorted(
-        (_given(percentile_ppm(key)), tokens) for key, tokens in percentiles.items() if key != "max"
-    )
+    points = sorted((_given(percentile_ppm(key)), tokens) for key, tokens in percentiles.items() if key != "max")
     return Lengths(tuple(points), percentiles["max"])
 
 

@@ -67,9 +67,7 @@ class Entry:
     def place(self) -> Place:
         """Where a reader looks for the entry: the value of a scalar or list, the key of a map or of
         nothing."""
-        is_value = isinstance(self.node, ListNode) or (
-            isinstance(self.node, TextNode) and self.node.text != ""
-        )
+        is_value = isinstance(self.node, ListNode) or (isinstance(self.node, TextNode) and self.node.text != "")
         return self.node.place if is_value else self.key_place
 
 
@@ -153,9 +151,7 @@ def parse_text(text: str, file: str, findings: Findings, at: Place | None = None
         findings.add(place, "KV101", f"not valid YAML: {error.problem}{context}; {hint}")
         return None
     except yaml.YAMLError as error:
-        findings.add(
-            at or Place(file, 1, 1), "KV101", f"not valid YAML: {quote(str(error))}; write plain YAML"
-        )
+        findings.add(at or Place(file, 1, 1), "KV101", f"not valid YAML: {quote(str(error))}; write plain YAML")
         return None
     if builder.root is None and not builder.fatal:
         findings.add(at or Place(file, 1, 1), "KV102", "the file is empty; start with 'kvplan: 1' and a name")
@@ -170,9 +166,7 @@ def _check_characters(text: str, file: str, findings: Findings, at: Place | None
     for offset in controls:
         place = at or Place(file, *_line_and_column(text, offset))
         char = f"U+{ord(text[offset]):04X}"
-        findings.add(
-            place, "KV112", f"the character {char} is not text; remove it, or write the file as UTF-8 text"
-        )
+        findings.add(place, "KV112", f"the character {char} is not text; remove it, or write the file as UTF-8 text")
     for offset in tabs:
         place = at or Place(file, *_line_and_column(text, offset))
         findings.add(place, "KV104", "a tab in the indentation; indent with spaces")
@@ -278,9 +272,7 @@ class _Builder:
     def _key_text(self, node: Node) -> str | None:
         """The text of a key; None for keys that are refused."""
         if isinstance(node, TextNode) and node.plain and node.text == "<<":
-            self._refuse_at(
-                node.place, "KV109", "the merge key '<<'; use 'extends: base.yaml', or write the keys"
-            )
+            self._refuse_at(node.place, "KV109", "the merge key '<<'; use 'extends: base.yaml', or write the keys")
             return None
         if not isinstance(node, TextNode) or node.is_empty:
             self._refuse_at(node.place, "KV111", "a key must be a plain text; write 'name: value'")

@@ -2,8 +2,9 @@
 
 Given replicas, is there a routing? Shares f >= 0 with sum f = 1 per demand, `sum amount * f <= capacity * serving` per
 load row of a used column, and the share limits. Items fall into independent components (a model's items meet on
-its columns), each a tiny program. The answer is the routing, lexicographically smallest by (item name, column name)
-and first of least quality loss if asked, or a Farkas cut that no choice of replicas without a routing satisfies.
+its columns), each a tiny program. The answer is the routing, lexicographically smallest by (shorter runs first, item
+name, column name) and first of least quality loss if asked, or a Farkas cut that no choice of replicas without a
+routing satisfies.
 """
 
 from __future__ import annotations
@@ -143,9 +144,10 @@ def _build(program: Program, used: Mapping[int, int], demands: tuple[int, ...], 
     """The starting tableau of a component: slacks are basic on load and share rows, artificials on demand rows."""
     members = [frozenset(program.demand_rows[d].items) for d in demands]
     items = frozenset().union(*members)
+    spans = {item: sum(item in own for own in members) for item in items}
     order = sorted(
         ((item, c) for c in used for item, _ in program.columns[c].losses if item in items),
-        key=lambda pair: (program.items[pair[0]].name, program.columns[pair[1]].name),
+        key=lambda pair: (spans[pair[0]], program.items[pair[0]].name, program.columns[pair[1]].name),
     )
     position = {pair: index for index, pair in enumerate(order)}
     rows: list[tuple[dict[int, int], int]] = []

@@ -122,16 +122,12 @@ def p95_ttft_s(served: Served, timing: ReplicaTiming, x_rps: Quantity) -> FloatA
     return p95_ttft_of(workload(served, timing), x_rps)
 
 
-def capacity(
-    served: Served, timing: ReplicaTiming, tpot_limit_s: Quantity, ttft_limit_s: Quantity
-) -> Capacity:
+def capacity(served: Served, timing: ReplicaTiming, tpot_limit_s: Quantity, ttft_limit_s: Quantity) -> Capacity:
     """The rate of a band alone that a replica carries within (T, F); limits broadcast, infinite is none."""
     return capacity_of(workload(served, timing), tpot_limit_s, ttft_limit_s)
 
 
-def load_per_rps(
-    served: Served, timing: ReplicaTiming, tpot_limit_s: Quantity, cap_rps: Quantity
-) -> LoadPerRps:
+def load_per_rps(served: Served, timing: ReplicaTiming, tpot_limit_s: Quantity, cap_rps: Quantity) -> LoadPerRps:
     """Sequences and KV tokens that one request/s of a band holds at operating promise T, at the cap."""
     return load_of(workload(served, timing), tpot_limit_s, cap_rps)
 

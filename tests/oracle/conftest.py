@@ -10,6 +10,7 @@ import pytest
 
 GPUS = ("l40s-48gb", "a100-sxm-80gb", "h100-sxm-80gb")
 REGIONS = ("north", "south")
+PROMISES = ("{tpot_p95: 30ms}", "{tpot_p95: 90ms}", "{ttft_p95: 1s}", "{ttft_p95: 800ms, tpot_p95: 40ms}")
 ORDERS = (
     "[cost, gpus, quality_loss]",
     "[gpus, cost, quality_loss]",
@@ -63,9 +64,11 @@ def caps(rng: random.Random, pools: int) -> list[str]:
         lines.append(f"reserve: {{{', '.join(reserve)}}}")
     budget = []
     if rng.random() < 0.3:
-        budget.append(f"monthly: ${rng.choice((6, 9, 14, 20))}_000")
+        price = rng.choice((1, 1.25, 1.5, 2, 2.25, 3))
+        budget.append(f"monthly: ${rng.randint(2, 12) * 730 * price + rng.choice((-0.01, 0, 0)):.2f}")
     if rng.random() < 0.3:
-        budget.append(f"power: {rng.choice((2, 4, 8))}kW, pue: {rng.choice((1, 1.2))}")
+        pue, watts = rng.choice((1, 1.2)), rng.randint(2, 12) * rng.choice((350, 400, 700))
+        budget.append(f"power: {watts * pue:.0f}W, pue: {pue}")
     if budget:
         lines.append(f"budget: {{{', '.join(budget)}}}")
     lines.append(f"objective: {rng.choice(ORDERS)}")
@@ -103,7 +106,7 @@ def measured(rng: random.Random, folder: Path) -> str:
         (folder / f"{model}.csv").write_text("\n".join(rows) + "\n")
     lines.append("traffic:")
     for name, model in classes.items():
-        lines.append(f"  {name}: {{model: {model}, peak: {rng.choice(('0.5', '1', '1.5', '2', '0.9', '0.35'))} req/s}}")
+        lines.append(f"  {name}: {{model: {model}, peak: {rng.choice(('0.5', '1', '1.5', '0.9', '0.35'))} req/s}}")
     lines += stock
     pools = sum(line.startswith("  pool-") for line in stock)
     return "\n".join(lines + caps(rng, pools)) + "\n"
@@ -119,10 +122,11 @@ def _model(rng: random.Random, name: str) -> list[str]:
         "    engine: vllm@0.24",
         f"    weights: {rng.choice(('bf16', 'bf16', 'bf16', 'fp8'))}",
         f"    parallel: {shapes}",
-        f"    context_limit: {rng.choice(('4Ki', '8Ki', '[2Ki, 8Ki]'))}",
-        f"    max_batch: {rng.choice(('{min: 64, max: 64}', '{min: 16, max: 16}'))}",
+        f"    context_limit: {rng.choice(('4Ki', '8Ki', '[2Ki, 8Ki]', '[2Ki, 8Ki]'))}",
+        f"    max_batch: {rng.choice(('{min: 256, max: 256}', '{min: 64, max: 64}', '{min: 16, max: 16}'))}",
         f"    kv_presets: {presets}",
         *(f"    {rule}" for rule in rules.split(", ") if rule),
+        *(["    engine_args: {gpu_memory_utilization: 0.45}"] if rng.random() < 0.5 else []),
     ]
 
 
@@ -140,20 +144,20 @@ def physical(rng: random.Random, folder: Path) -> str:
         lines += [
             f"  {name}:",
             f"    model: {model}",
-            f"    peak: {rng.choice(('0.5', '2', '4', '8', '12'))} req/s",
+            f"    peak: {rng.choice(('0.5', '1', '2', '4', '7'))} req/s",
             f"    mean: {rng.choice(('0.2', '0.5'))} req/s",
-            f"    input_tokens: {{p50: {rng.choice((300, 900))}, max: {longest}}}",
+            f"    input_tokens: {{p50: {rng.choice((300, 900, longest - 400))}, max: {longest}}}",
             f"    output_tokens: {{p50: {rng.choice((80, 200))}, max: {rng.choice((400, 500))}}}",
-            f"    slo: {rng.choice(('{tpot_p95: 30ms}', '{ttft_p95: 1s}', '{ttft_p95: 800ms, tpot_p95: 40ms}'))}",
+            f"    slo: {rng.choice(PROMISES)}",
         ]
         if rng.random() < 0.3:
             lines.append(f"    prefix: {{reusable: {rng.choice((20, 60))}%}}")
         if rng.random() < 0.3:
             lines.append(f"    quality: {{max_accuracy_drop: {rng.choice((0, 1, 3))}%}}")
         if rng.random() < 0.4:
-            lines.append(f"    rejected_at_most: {rng.choice((1, 5, 20))}%")
-            lines.append(f"    cut_short_at_most: {rng.choice((1, 3, 10))}%")
-    stock = inventory(rng, tuple(rng.sample(GPUS, rng.choice((1, 2)))), rng.choice((2, 3)))
+            lines.append(f"    rejected_at_most: {rng.choice((2, 5, 9))}%")
+            lines.append(f"    cut_short_at_most: {rng.choice((2, 5, 9))}%")
+    stock = inventory(rng, tuple(rng.sample(GPUS, rng.choice((1, 2)))), 3)
     pools = sum(line.startswith("  pool-") for line in stock)
     return "\n".join(lines + stock + caps(rng, pools)) + "\n"
 

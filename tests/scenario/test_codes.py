@@ -42,7 +42,5 @@ def test_no_paragraph_explains_a_code_that_is_gone() -> None:
 
 def test_every_code_of_this_room_has_a_test() -> None:
     """Tests that each code stands in a test or in an expected file."""
-    tested = codes_in(
-        [*(ROOT / "tests").rglob("*.py"), *(ROOT / "tests" / "data" / "bad").glob("*.expected")]
-    )
+    tested = codes_in([*(ROOT / "tests").rglob("*.py"), *(ROOT / "tests" / "data" / "bad").glob("*.expected")])
     assert {code for code in CODES if not code.startswith(LATER_ROOMS)} <= tested

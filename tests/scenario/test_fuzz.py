@@ -117,9 +117,7 @@ def test_mutations_of_a_good_scenario(tmp_path: Path, data: st.DataObject) -> No
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         end = min(len(text), start + data.draw(st.integers(0, 60)))
-        piece = data.draw(
-            st.one_of(FRAGMENTS, st.just(text[start:end] * 2), st.just(""), st.text(max_size=8))
-        )
+        piece = data.draw(st.one_of(FRAGMENTS, st.just(text[start:end] * 2), st.just(""), st.text(max_size=8)))
         text = text[:start] + piece + text[end:]
     attempt(tmp_path / "fuzz.yaml", text.encode("utf-8", errors="surrogatepass"))
 
@@ -131,9 +129,7 @@ def test_whole_values_replaced(tmp_path: Path, data: st.DataObject) -> None:
     lines = SMALL.splitlines()
     index = data.draw(st.integers(0, len(lines) - 1))
     value = data.draw(
-        st.sampled_from(
-            ["", "{}", "[]", "[[]]", "{a: {b: c}}", "[1, {a: b}]", "~", "''", "x", "0", '"8"', "{max: }"]
-        )
+        st.sampled_from(["", "{}", "[]", "[[]]", "{a: {b: c}}", "[1, {a: b}]", "~", "''", "x", "0", '"8"', "{max: }"])
     )
     lines[index] = lines[index].split(":")[0] + ": " + value
     attempt(tmp_path / "fuzz.yaml", "\n".join(lines).encode())
@@ -143,9 +139,7 @@ def test_whole_values_replaced(tmp_path: Path, data: st.DataObject) -> None:
 @given(override=st.one_of(st.text(max_size=40), st.lists(FRAGMENTS, max_size=4).map("".join)))
 def test_random_overrides(tmp_path: Path, override: str) -> None:
     """Tests --set with any text, alone and as the value of a path that stands."""
-    attempt(
-        tmp_path / "fuzz.yaml", SMALL.encode(), override, f"traffic.chat.slo={override}", f"*.*.{override}=1"
-    )
+    attempt(tmp_path / "fuzz.yaml", SMALL.encode(), override, f"traffic.chat.slo={override}", f"*.*.{override}=1")
 
 
 @pytest.mark.parametrize("count", [2_000])

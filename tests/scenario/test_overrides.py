@@ -28,8 +28,7 @@ def test_extends_merges_maps_and_replaces_lists(tmp_path: Path) -> None:
     child = tmp_path / "sub" / "child.yaml"
     child.parent.mkdir()
     child.write_text(
-        "extends: ../base.yaml\nname: child\ntraffic:\n  chat: {peak: 9 req/s}\n"
-        "models: {assistant: {weights: [fp8]}}\n"
+        "extends: ../base.yaml\nname: child\ntraffic:\n  chat: {peak: 9 req/s}\nmodels: {assistant: {weights: [fp8]}}\n"
     )
     scenario = load_scenario(child)
     assert scenario.name == "child"
@@ -45,9 +44,7 @@ def test_a_path_counts_from_the_file_that_names_it(tmp_path: Path) -> None:
     """Tests that a table named by the parent is found beside the parent."""
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "t.csv").write_text("gpu,class,requests_per_s\n")
-    text = (
-        "kvplan: 1\nname: t\nmodels: {m: {capacity_table: t.csv}}\ntraffic: {c: {model: m, peak: 3 req/s}}\n"
-    )
+    text = "kvplan: 1\nname: t\nmodels: {m: {capacity_table: t.csv}}\ntraffic: {c: {model: m, peak: 3 req/s}}\n"
     pool = "{gpu: l40s-48gb, region: r, available: 1 node, gpus_per_node: 1, price: $1/gpu/h, source: s}"
     (tmp_path / "tables" / "base.yaml").write_text(text + f"inventory: {{p: {pool}}}\n")
     (tmp_path / "child.yaml").write_text("extends: tables/base.yaml\n")
@@ -210,7 +207,5 @@ def test_a_block_that_only_breaks_the_scenario_with_itself_is_reported_at_the_bl
 def test_sets_can_repair_a_file_but_not_hide_a_broken_block(tmp_path: Path) -> None:
     """Tests that blocks are checked against the file as it is written, whatever is set."""
     path = tmp_path / "w.yaml"
-    path.write_text(
-        SMALL.read_text().replace("peak: 4 req/s", "peak: 4") + "what_if:\n  odd: {budget.power: 5}\n"
-    )
+    path.write_text(SMALL.read_text().replace("peak: 4 req/s", "peak: 4") + "what_if:\n  odd: {budget.power: 5}\n")
     assert mistakes(path, ("traffic.chat.peak=4 req/s",)) == ["w.yaml:28: KV206"]

@@ -51,9 +51,7 @@ def test_an_online_class_in_base_units() -> None:
 
 def test_equal_percentiles_are_no_decrease() -> None:
     """Tests that a class whose requests mostly have one length can be written."""
-    scenario = load_scenario(
-        DATA / "small.yaml", ["traffic.chat.input_tokens={p50: 512, p99: 512, max: 512}"]
-    )
+    scenario = load_scenario(DATA / "small.yaml", ["traffic.chat.input_tokens={p50: 512, p99: 512, max: 512}"])
     assert scenario.traffic["chat"].input_tokens == Lengths(((500_000, 512), (990_000, 512)), 512)
 
 

@@ -89,9 +89,7 @@ def is_valid(value: Json, schema: Schema, root: Schema) -> bool:
         "anyOf" not in schema or any(is_valid(value, item, root) for item in schema["anyOf"]),
         all(is_valid(value, item, root) for item in schema.get("allOf", [])),
         "not" not in schema or not is_valid(value, schema["not"], root),
-        "if" not in schema
-        or not is_valid(value, schema["if"], root)
-        or is_valid(value, schema["then"], root),
+        "if" not in schema or not is_valid(value, schema["if"], root) or is_valid(value, schema["then"], root),
     ]
     if isinstance(value, str):
         checks.append(re.search(schema.get("pattern", ""), value) is not None)
@@ -111,9 +109,7 @@ def is_valid(value: Json, schema: Schema, root: Schema) -> bool:
 def is_valid_entry(key: str, value: Json, schema: Schema, root: Schema) -> bool:
     """Whether one key of a map satisfies the schema of the map."""
     found = [schema["properties"][key]] if key in schema.get("properties", {}) else []
-    found += [
-        item for pattern, item in schema.get("patternProperties", {}).items() if re.search(pattern, key)
-    ]
+    found += [item for pattern, item in schema.get("patternProperties", {}).items() if re.search(pattern, key)]
     if not found and schema.get("additionalProperties") is False:
         return False
     return all(is_valid(value, item, root) for item in found)
@@ -183,7 +179,11 @@ def test_editors_refuse_bad_scenarios(name: str, schema: Schema, tmp_path: Path)
     path = ROOT / "tests" / "data" / "bad" / f"{name}.yaml"
     if name == "list-duplicates-text":
         path = tmp_path / "duplicates.yaml"
-        path.write_text(SCENARIOS[1].read_text().replace("kv_presets: bf16", "kv_presets: [bf16, bf16]"))
+        path.write_text(
+            (ROOT / "tests" / "data" / "scenarios" / "small.yaml")
+            .read_text()
+            .replace("kv_presets: bf16", "kv_presets: [bf16, bf16]")
+        )
     assert not is_valid(read(path), schema, schema)
 
 

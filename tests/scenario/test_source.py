@@ -18,9 +18,7 @@ def parse(text: str) -> tuple[MapNode | None, list[str]]:
     return node, [item.code for item in findings.items]
 
 
-@pytest.mark.parametrize(
-    "text", ["1e3", "12:30", "no", "2026.10", "010", "0x1F", "1_000", ".inf", "2026-09-01", "~x"]
-)
+@pytest.mark.parametrize("text", ["1e3", "12:30", "no", "2026.10", "010", "0x1F", "1_000", ".inf", "2026-09-01", "~x"])
 def test_scalars_stay_the_text_that_was_written(text: str) -> None:
     """Tests that none of YAML's guesses (floats, base 60, booleans, octals, dates) is made."""
     node, codes = parse(f"a: {text}\n")
