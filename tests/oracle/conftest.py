@@ -122,7 +122,7 @@ def _model(rng: random.Random, name: str) -> list[str]:
         "    engine: vllm@0.24",
         f"    weights: {rng.choice(('bf16', 'bf16', 'bf16', 'fp8'))}",
         f"    parallel: {shapes}",
-        f"    context_limit: {rng.choice(('4Ki', '8Ki', '[2Ki, 8Ki]', '[2Ki, 8Ki]'))}",
+        f"    context_limit: {rng.choice(('2Ki', '4Ki', '8Ki', '[2Ki, 8Ki]', '[1Ki, 4Ki]'))}",
         f"    max_batch: {rng.choice(('{min: 256, max: 256}', '{min: 64, max: 64}', '{min: 16, max: 16}'))}",
         f"    kv_presets: {presets}",
         *(f"    {rule}" for rule in rules.split(", ") if rule),
@@ -154,9 +154,9 @@ def physical(rng: random.Random, folder: Path) -> str:
             lines.append(f"    prefix: {{reusable: {rng.choice((20, 60))}%}}")
         if rng.random() < 0.3:
             lines.append(f"    quality: {{max_accuracy_drop: {rng.choice((0, 1, 3))}%}}")
-        if rng.random() < 0.4:
-            lines.append(f"    rejected_at_most: {rng.choice((2, 5, 9))}%")
-            lines.append(f"    cut_short_at_most: {rng.choice((2, 5, 9))}%")
+        if rng.random() < 0.6:
+            lines.append(f"    rejected_at_most: {rng.choice((0.5, 2, 5, 9))}%")
+            lines.append(f"    cut_short_at_most: {rng.choice((2, 5, 15))}%")
     stock = inventory(rng, tuple(rng.sample(GPUS, rng.choice((1, 2)))), 3)
     pools = sum(line.startswith("  pool-") for line in stock)
     return "\n".join(lines + stock + caps(rng, pools)) + "\n"

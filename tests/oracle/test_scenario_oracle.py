@@ -303,3 +303,23 @@ def test_brute_force_and_backends_agree(
     assert compared >= COMPARED
     assert 40 <= infeasible <= compared // 2
     assert physical >= 60
+
+
+def test_a_deployment_of_spare_replicas_only(tmp_path: Path) -> None:
+    """A replica minimum that is cheapest met by a replica that carries nothing: 2 x $3 serve, 1 x $1 makes up three."""
+    path = tmp_path / "scenario.yaml"
+    path.with_name("m.csv").write_text("gpu,class,requests_per_s\nh100-sxm-80gb,c,2\nl40s-48gb,c,0.01\n")
+    path.write_text(
+        "kvplan: 1\nname: spare\nmodels:\n  m: {capacity_table: m.csv, replicas: {min: 3}}\n"
+        "traffic:\n  c: {model: m, peak: 2 req/s, mean: 2 req/s}\ninventory:\n"
+        "  a: {gpu: h100-sxm-80gb, region: r, available: 3 nodes, gpus_per_node: 1, price: $3/gpu/h, source: x}\n"
+        "  b: {gpu: l40s-48gb, region: r, available: 1 nodes, gpus_per_node: 1, price: $1/gpu/h, source: x}\n"
+        "reserve: {spare: {replicas: 1}}\n"
+    )
+    plan = pipeline.plan(pipeline.load(path))
+    assert plan.totals is not None and plan.totals.cost_per_h == "7.00"
+    assert sorted((d.gpu, d.replicas, len(d.routing)) for d in plan.deployments.values()) == [
+        ("h100-sxm-80gb", 2, 1),
+        ("l40s-48gb", 1, 0),
+    ]
+    assert check_tree(to_tree(plan), "plan.json")[1] == []

@@ -261,7 +261,7 @@ def test_hostile_values(case: str, plan_tree: MakeTree) -> None:
     steps, value = HOSTILE[case]
     start = time.monotonic()
     assert _rows(walk.changed(plan_tree("first-plan"), steps, value))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # a hang, not a speed
 
 
 def test_a_huge_fleet_does_not_hang(plan_tree: MakeTree) -> None:
@@ -276,7 +276,7 @@ def test_a_huge_fleet_does_not_hang(plan_tree: MakeTree) -> None:
     huge = walk.changed(huge, ("scenario", "inventory", pool, "available_nodes"), 10**6)
     start = time.monotonic()
     assert f"deployments.{name}.replicas" in _rows(huge)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # a hang, not a speed
 
 
 @pytest.mark.usefixtures("remembered_tables")

