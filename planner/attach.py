@@ -34,6 +34,7 @@ def attach(scenario: Scenario) -> Scenario:
     """
     problems: list[Diagnostic] = []
     models: dict[str, ModelSpec] = {}
+    places = dict(scenario.places)
     for name, model in scenario.models.items():
         if model.capacity_path is None:
             models[name] = model
@@ -41,9 +42,10 @@ def attach(scenario: Scenario) -> Scenario:
         rows, found = _read_table(scenario, model, model.capacity_path)
         problems += found
         models[name] = replace(model.with_capacity(rows), capacity_path=Path(model.capacity_path).name)
+        places[f"models.{name}.capacity_table.file"] = Place(model.capacity_path, 1, 1)
     if problems:
         raise InputError(problems)
-    return replace(scenario, models=models)
+    return replace(scenario, models=models, places=places)
 
 
 def _at(scenario: Scenario, *paths: str) -> Place:

@@ -74,12 +74,17 @@ def _admitted(block: Block, limit: int, k: int, reasons: Rejections) -> bool:
     else:
         return True
     word, share, name = broken
+    if share * block.items[k].weight_ppm <= getattr(traffic, f"{name}_ppm"):
+        return False  # the class may lose as much, but not by sending it here
     of_class = float(share * block.items[k].weight_ppm / 10_000)
     message = (
-        f"{word} {of_class:.2g}% of {traffic.name} in the band of prompts {block.items[k].name.partition('[')[2][:-1]}"
+        f"{word} {of_class:.3g}% of {traffic.name} in the band of prompts {block.items[k].name.partition('[')[2][:-1]}"
     )
     longest = block.items[k].lengths.prompts[-1][0] + block.items[k].lengths.outputs[-1][0]
-    refusal = Refusal(Bottleneck.CONTEXT, message, f"context_limit {-(-longest // 1024)}Ki or {name} {of_class:.2g}%")
+    nearest = f"{name} {of_class:.3g}%"
+    if block.model.facts is not None and longest <= block.model.facts.max_context_tokens:
+        nearest = f"context_limit {-(-longest // 1024)}Ki or {nearest}"
+    refusal = Refusal(Bottleneck.CONTEXT, message, nearest)
     reasons.add(
         block.model.name,
         refusal,

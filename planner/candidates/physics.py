@@ -197,10 +197,11 @@ def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Rese
     by_tpot = capacity_of(work, tpot_s[None, :], np.inf).tpot_rps
     by_ttft = capacity_of(work, np.inf, ttft_s[None, :]).ttft_rps
     rates = np.minimum(by_tpot[:, :, None], by_ttft[:, None, :])
-    sequences, kv_tokens = np.zeros_like(rates), np.zeros_like(rates)
-    for f in range(len(ttft_s)):
-        held = load_of(work, tpot_s[None, :], rates[:, :, f])
-        sequences[:, :, f], kv_tokens[:, :, f] = held.sequences, held.kv_tokens
+    # Held at the rate that TPOT alone allows: a looser TTFT then never holds more (docs/decisions/0008).
+    bounded = np.where(np.asarray(work.decode_steps) > 0, by_tpot, rates.min(axis=2))
+    held = load_of(work, tpot_s[None, :], bounded)
+    sequences = np.broadcast_to(held.sequences[:, :, None], rates.shape)
+    kv_tokens = np.broadcast_to(held.kv_tokens[:, :, None], rates.shape)
     none = np.zeros((rates.shape[0], 1))
     return Demand(
         rates,

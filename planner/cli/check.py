@@ -30,10 +30,13 @@ def check(ctx: click.Context, plan_file: str, no_hash: bool, form: str) -> int:
         document = {"plan": plan_file, "holds": not findings, "hash_checked": not no_hash, "findings": rows}
         say(json.dumps(document, indent=2, sort_keys=True))
     elif findings:
-        say(f"{plan_file}: DISPROVED, {len(findings)} value{'s' if len(findings) > 1 else ''} do not hold")
+        count = "1 value does" if len(findings) == 1 else f"{len(findings)} values do"
+        say(f"{plan_file}: DISPROVED, {count} not hold")
         for finding in findings:
             say(f"  {finding}")
     else:
         rows_checked = "every value derived again, every row exact"
+        if plan.totals is None:
+            rows_checked = f"what was refused derived again; that it is {plan.status} is not proved again here"
         say(f"{plan_file}: holds ({plan.status}; {rows_checked}{'' if no_hash else ', hash equal'})")
     return EXIT_DISPROVED if findings else 0

@@ -44,8 +44,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a currency sign must not break an ASCII terminal
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as some daemons do: the plan is still wanted
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w")))
     watch_interrupts()
     try:
+        for word in sys.argv[1:]:
+            if not word.isprintable() and any(0xD800 <= ord(char) <= 0xDFFF for char in word):
+                raise click.UsageError(f"{word!r} is not UTF-8 text")
         code = kvplan.main(standalone_mode=False, prog_name="kvplan")
         sys.stdout.flush()
     except InputError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +33,9 @@ def say(text: str) -> None:
         click.echo(printable(text), nl=not text.endswith("\n"))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail(f"kvplan: cannot write to standard output: {error.strerror}", EXIT_INPUT)
 
 
 def say_error(message: str) -> None:
@@ -45,13 +49,19 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def check_target(path: str) -> None:
-    """Finds out before a long solve that its plan could not be written.
+def check_target(path: str, inputs: Iterable[str] = ()) -> None:
+    """Finds out before a long solve that its plan could not be written, or would take the place of what was read.
 
     Raises:
         click.FileError: the folder does not take a new file, or the name is taken by something that is no file.
+        click.UsageError: the name is empty, or stands for one of `inputs`, by whatever link.
     """
+    if path in ("", "-"):
+        raise click.UsageError("-o needs the name of a file; `--format json` writes to standard output")
     target = _target(path)
+    for name in inputs:
+        if target.exists() and Path(name).exists() and target.samefile(name):
+            raise click.UsageError(f"-o {printable(path)} is an input of this plan; write another name")
     device = str(Path(path).absolute()).startswith(DEVICES)
     if device or (target.exists() and not target.is_file()):
         hint = "it exists and is no regular file; `--format json` writes to standard output"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from planner.plan.types import Plan
 
 
+def _finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> float:
+    if not isfinite(seconds):
+        raise click.BadParameter(f"{seconds} is not a number of seconds; write one like 300")
+    return seconds
+
+
 @click.command(short_help="Scenario to proved plan.")
 @click.argument("file", type=click.Path(), metavar="FILE")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the plan document (JSON) to a file.")
@@ -20,7 +27,14 @@ if TYPE_CHECKING:
 @click.option("--what-if", "what_if", multiple=True, metavar="NAME", help="Apply a what_if block of the file.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--show-candidates", is_flag=True, help="Print the candidate table instead of solving.")
-@click.option("--time-limit", default=300.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS")
+@click.option(
+    "--time-limit",
+    default=300.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    callback=_finite,
+)
 @click.option("--require-optimal", is_flag=True, help="Exit 4 when the plan is not proved optimal.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Every rejection, every source, times.")
@@ -56,8 +70,8 @@ def solve(
         table = pipeline.table(scenario)
         say(candidates_json(table) if form == "json" else candidates_text(scenario, table, width()))
         return EXIT_OK
-    if output:
-        check_target(output)
+    if output is not None:
+        check_target(output, {file, *(place.file for place in scenario.places.values())})
     progress = None if quiet or not sys.stderr.isatty() else _progress
     plan = pipeline.plan(scenario, pipeline.Options(time_limit, progress=progress), file)
     _show(plan, output, form, verbose)

@@ -33,10 +33,10 @@ def unserved(scenario: Scenario, table: CandidateTable) -> tuple[Conflict, ...]:
 def stands_in_the_way(scenario: Scenario, path: str, kind: str, needed: Fraction | None) -> Conflict:
     """A limit that leaves no plan, with what a plan would need; values are rounded up to what can be written."""
     if kind == "together":
-        assert needed is not None
-        cost = _money_up(scenario, needed).replace("_", ",")
-        message = f"several limits stand in the way at once; with none of them a plan costs {cost} a month"
-        return Conflict("inventory", message, None)
+        message = "no single line stands in the way, several do at once (stock, quotas, budget, power, spare, replicas)"
+        if needed is not None:
+            message += f"; with none of them a plan costs {_money_up(scenario, needed).replace('_', ',')} a month"
+        return Conflict(path, message, None)
     if kind == "none" or needed is None:
         return Conflict(path, "without this line there is a plan", None)
     limit, value = _limit_and_need(scenario, path, kind, needed)
@@ -50,14 +50,18 @@ def _limit_and_need(scenario: Scenario, path: str, kind: str, needed: Fraction) 
         return _money_up(scenario, Fraction(scenario.budget.monthly_micro)), _money_up(scenario, needed)
     if kind == "power":
         assert scenario.budget.power_mw is not None
-        return f"{decimal(Fraction(scenario.budget.power_mw, MICRO), 3, 0)}kW", f"{decimal(needed / MICRO, 3, 0)}kW"
+        return f"{decimal(Fraction(scenario.budget.power_mw, MICRO), 6, 0)}kW", f"{decimal(needed / MICRO, 6, 0)}kW"
     name = path.split(".")[1]
     if kind == "nodes":
         pool = scenario.inventory[name]
         extra = needed - (pool.committed_nodes if pool.available_nodes else 0)
         offered = pool.available_nodes or pool.committed_nodes
-        return f"{offered} nodes", f"{extra} nodes"
+        return _nodes(Fraction(offered)), _nodes(extra)
     return decimal(scenario.limits[name].max, 6, 0), decimal(needed, 6, 0)
+
+
+def _nodes(count: Fraction) -> str:
+    return f"{count} node" if count == 1 else f"{count} nodes"
 
 
 def _money_up(scenario: Scenario, micro: Fraction) -> str:

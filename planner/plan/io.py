@@ -15,6 +15,9 @@ from planner.plan.types import FORMAT_VERSION, Plan
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+MOST_BYTES = 256 * 2**20
+"""Size of a plan file that is read; one of hundreds of deployments has a few megabytes."""
+
 OUTSIDE_THE_HASH = ("hash", "run")
 """Keys that describe the run, not the plan."""
 
@@ -52,8 +55,15 @@ def to_json(plan: Plan) -> str:
 def read_tree(path: str) -> dict[str, Any]:
     """The JSON object in a plan file; InputError with line and column where it is not one of ours."""
     try:
-        text = Path(path).read_bytes().decode("utf-8")
-        tree = json.loads(text, parse_constant=_no_constant)
+        file = Path(path)
+        if file.exists() and not file.is_file():
+            message = "cannot read the plan: it is not a regular file"
+            raise InputError([Diagnostic(path, 0, 0, "KV801", message)])
+        if file.stat().st_size > MOST_BYTES:
+            message = f"cannot read the plan: it is larger than {MOST_BYTES:,} bytes"
+            raise InputError([Diagnostic(path, 0, 0, "KV801", message)])
+        text = file.read_bytes().decode("utf-8")
+        tree = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
     except OSError as error:
         raise InputError([Diagnostic(path, 0, 0, "KV801", f"cannot read the plan: {error.strerror}")]) from None
     except UnicodeDecodeError:
@@ -61,11 +71,22 @@ def read_tree(path: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         message = f"this is not JSON: {error.msg}; write the file that `kvplan solve -o plan.json` made"
         raise InputError([Diagnostic(path, error.lineno, error.colno, "KV802", message)]) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError([Diagnostic(path, 1, 1, "KV802", f"this is not a plan: {error}")]) from None
+    except RecursionError:
+        raise InputError([Diagnostic(path, 1, 1, "KV802", "this is not a plan: it is nested too deeply")]) from None
+    except ValueError as error:
+        why = "it holds a number of thousands of digits" if "int_max_str_digits" in str(error) else str(error)
+        raise InputError([Diagnostic(path, 1, 1, "KV802", f"this is not a plan: {why}")]) from None
     if not isinstance(tree, dict) or "format_version" not in tree:
         message = "this is not a plan: no `format_version`; write the file that `kvplan solve -o plan.json` made"
         raise InputError([Diagnostic(path, 1, 1, "KV803", message)])
+    return tree
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
     return tree
 
 

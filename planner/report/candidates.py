@@ -19,7 +19,7 @@ def candidates_text(scenario: Scenario, table: CandidateTable, columns: int = 10
         parts.append(heading(f"{name}: {len(own)} candidates; max req/s of each band alone on one replica"))
         parts.append(_model_table(table, own, columns))
     lines = [
-        f"{r.subject}: {r.message}" + (f"; {r.nearest} would do" if r.nearest else "") + f" ({r.count})"
+        f"{r.subject}: {r.message}" + (f"; nearest: {r.nearest}" if r.nearest else "") + f" ({r.count})"
         for r in table.rejections
     ]
     parts.append(indented("refused", lines, columns))

@@ -76,6 +76,8 @@ def quantity(value: Fraction, unit: str, currency: str) -> str:
         return duration(value)
     if unit == "%":
         return f"{float(value):.3g}%"
+    if unit.endswith("s") and value == 1:
+        unit = unit[:-1]
     return f"{_one(value)} {unit}".rstrip()
 
 

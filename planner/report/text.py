@@ -11,6 +11,9 @@ from planner.plan.types import Deployment, LimitRow, Plan, Promise, RejectedChoi
 from planner.report import numbers
 from planner.report.layout import indented, render, table_of
 
+ROW_WORDS = {"gpu_time": "time", "sequences": "seqs", "kv": "KV"}
+"""The load rows as the deployments table calls them: GPU time, running sequences, KV tokens."""
+
 MOST_REJECTED = 6
 MOST_LIMITS = 14
 FAR_PPM = 500_000
@@ -48,28 +51,34 @@ def _headline(plan: Plan) -> str:
     total = numbers.money(plan.totals.cost_over_horizon, currency)
     return (
         f"{plan.scenario.name}   {status}{gap}   {numbers.money(plan.totals.cost_per_month, currency)} / month"
-        f"   {total} / {horizon}   {plan.totals.gpus} GPUs\n"
+        f"   {total} / {horizon}   {plan.totals.gpus} GPU{'' if plan.totals.gpus == 1 else 's'}\n"
     )
 
 
 def _gap(plan: Plan) -> str:
-    return " (no bound)" if plan.gap_ppm is None else f" (within {plan.gap_ppm / 10_000:.2f}% of the best possible)"
+    first = plan.objective[0]
+    if first.bound is None:
+        return " (no bound)"
+    if first.bound == first.value:
+        return f" ({first.name} proved; later objectives not)"
+    return f" ({first.name} within {(plan.gap_ppm or 0) / 10_000:.2f}% of the best possible)"
 
 
 def _deployments(plan: Plan, columns: int) -> str:
     table = table_of(
         ("deployment", "left"), ("pool", "left"), ("replicas", "right"), ("shape", "left"), ("context", "right"),
-        ("batch", "right"), ("KV", "left"), ("used", "right"), ("TTFT p95", "right"), ("TPOT p95", "right"),
+        ("batch", "right"), ("KV", "left"), ("busiest", "right"), ("TTFT p95", "right"), ("TPOT p95", "right"),
         folds=("pool", "KV"),
     )  # fmt: skip
     for name, deployment in plan.deployments.items():
         used = {row.name: row.used_ppm for row in deployment.loads}
+        busiest = max(used, key=lambda name: used[name])
         cells = (
             name, "\n".join(deployment.pools), "\n".join(str(count) for count in deployment.pools.values()),
             f"{deployment.parallel} {deployment.weights}" if deployment.parallel else "1 GPU",
             numbers.tokens(deployment.context_limit_tokens) if deployment.context_limit_tokens else "-",
             str(deployment.max_batch or "-"), _wrapped(deployment.kv_preset or "-"),
-            numbers.percent(used["kv"] if "kv" in used else used["gpu_time"]), *_latencies(deployment),
+            f"{numbers.percent(used[busiest])} {ROW_WORDS[busiest]}", *_latencies(deployment),
         )  # fmt: skip
         table.add_row(*(Text(cell) for cell in cells))
     return render(table, columns)
@@ -119,7 +128,9 @@ def _pools(plan: Plan, columns: int) -> str:
 
 def _limits(plan: Plan, columns: int, verbose: bool) -> str:
     rows = sorted(plan.limits, key=lambda row: (row.slack_ppm, row.path))
-    near = [row for row in rows if row.used and row.slack_ppm < FAR_PPM] or [row for row in rows if row.used][:3]
+    near = [row for row in rows if row.used and (row.slack_ppm < FAR_PPM or row.unit == "%")] or [
+        row for row in rows if row.used
+    ][:3]
     cut = rows if verbose else near[:MOST_LIMITS]
     table = table_of(
         ("limit", "left"), ("used", "right"), ("of", "right"), ("free", "right"), ("", "left"), folds=("limit",)
@@ -151,12 +162,12 @@ def _not_chosen(plan: Plan, columns: int, verbose: bool) -> str:
         if not pool.nodes:
             node = plan.scenario.inventory[name].price_micro_per_node_h * 730
             cost = numbers.money(str(node / 1_000_000), currency)
-            lines.append(f"{name}: +{cost} / month per node, not needed")
+            lines.append(f"{name}: +{cost} / month for each node bought, none is")
     return indented("not chosen", lines, columns)
 
 
 def _rejection(choice: RejectedChoice) -> str:
-    nearest = f"; {choice.nearest} would do" if choice.nearest else ""
+    nearest = f"; nearest: {choice.nearest}" if choice.nearest else ""
     times = f" ({choice.count} configurations)" if choice.count > 1 else ""
     return f"{choice.subject}: {choice.message}{nearest}{times}"
 
@@ -192,9 +203,12 @@ def _costs(plan: Plan, columns: int) -> str:
 
 def _conflicts(plan: Plan, columns: int) -> str:
     texts = []
+    if len(plan.conflicts) > 1 and not any(conflict.path.startswith("traffic.") for conflict in plan.conflicts):
+        texts.append(indented("", ["Any one of these changes, alone, gives a plan:"], columns))
     for number, conflict in enumerate(plan.conflicts, start=1):
         place = _place(plan, conflict.path)
-        repair = [f"would do: {conflict.repair}"] if conflict.repair else []
+        word = "nearest" if conflict.path.startswith("traffic.") else "enough"
+        repair = [f"{word}: {conflict.repair}"] if conflict.repair else []
         lines = [f"{conflict.path}   {place}".rstrip(), conflict.message, *repair]
         texts.append(indented(f"reason {number}", lines, columns))
     return "\n".join(texts)

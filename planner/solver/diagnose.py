@@ -19,7 +19,7 @@ from planner.solver.objective import demands_without_column
 from planner.solver.program import Program
 from planner.solver.session import OutOfTime, Session, Unproved, objective_terms
 
-ENOUGH_NODES = 1_000
+ENOUGH_NODES = 1_000_000
 """Nodes of a pool when its stock is not the question: more than any one answer is read for."""
 
 
@@ -114,6 +114,10 @@ def _together(scenario: Scenario, table: CandidateTable, deadline: float) -> lis
     """What a plan would need if none of these limits stood, the cheapest first."""
     pools = {name: replace(pool, available_nodes=ENOUGH_NODES) for name, pool in scenario.inventory.items()}
     budget = replace(scenario.budget, monthly_micro=None, power_mw=None)
-    free = replace(scenario, budget=budget, limits={}, inventory=pools)
-    cost = _least(free, table, _month, deadline)
-    return [Finding("", "together", cost)] if cost is not None else []
+    models = {
+        name: replace(model, replicas=replace(model.replicas, max=None), max_configurations=None)
+        for name, model in scenario.models.items()
+    }
+    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0)
+    free = replace(scenario, budget=budget, limits={}, inventory=pools, models=models, reserve=reserve)
+    return [Finding("inventory", "together", _least(free, table, _month, deadline))]

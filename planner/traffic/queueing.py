@@ -189,7 +189,7 @@ def load_of(work: Workload, tpot_limit_s: Quantity, cap_rps: Quantity) -> LoadPe
     """E[O] T + E[h] sequences and E[O-1] T (m + 8) + E[(P + 8) h] KV tokens for each request/s, without a
     margin.
 
-    h(P) = D max(1, P/C) + s(P) / (1 - rp), at x = cap. T stands for the token gap and not Tm: it carries the
+    h(P) = D max(1, P/C) + s(P) / (1 - rp), at the rate given. T stands for the token gap and not Tm: it carries the
     swing of the load. 8 tokens are half of a KV block.
     """
     tpot = np.asarray(tpot_limit_s, dtype=np.float64)

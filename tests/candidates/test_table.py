@@ -23,8 +23,9 @@ def test_loads_are_the_three_rows_of_the_model(prod, prod_table) -> None:
         for k, load in candidate.loads[::2]:
             item = prod_table.items[k]
             part = served(item.lengths, config.context_limit_tokens, prod.traffic[item.class_name].reusable_prefix_ppm)
-            cap = float(capacity(part, timing, tpot, ttft).cap_rps)
-            held = load_per_rps(part, timing, tpot, cap)
+            carried = capacity(part, timing, tpot, ttft)
+            cap = float(carried.cap_rps)
+            held = load_per_rps(part, timing, tpot, float(carried.tpot_rps))
             rate = float(item.peak_rps * part.served_share)
             assert load.gpu_time / LOAD_UNIT == pytest.approx(rate / cap, rel=1e-9)
             assert load.sequences / LOAD_UNIT == pytest.approx(1.2 * rate * held.sequences / config.max_batch, rel=1e-9)

@@ -52,9 +52,7 @@ def test_kv_dtypes_by_release(dtype, releases):
     assert tuple(text for text in engine_ids() if dtype in load_engine(text).kv_dtypes) == releases
 
 
-@pytest.mark.parametrize(
-    "text", ["vllm", "vllm@", "vllm@0.20", "vllm@latest", "sglang@0.5", "", "@", "vllm@0.24 "]
-)
+@pytest.mark.parametrize("text", ["vllm", "vllm@", "vllm@0.20", "vllm@latest", "sglang@0.5", "", "@", "vllm@0.24 "])
 def test_other_releases_are_a_sentence(text):
     """Nothing is inferred for other releases: the answer names the known ones."""
     message = load_engine(text)

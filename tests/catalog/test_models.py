@@ -324,15 +324,8 @@ awkward = st.sampled_from(
         {},
         {"factor": 1e308},
     ]
-    + [
-        {"type": kind, "factor": factor}
-        for kind in ("yarn", "linear", 3)
-        for factor in (0, 8, float("inf"), "8")
-    ]
-    + [
-        {"quant_method": method, "config_groups": 3}
-        for method in ("compressed-tensors", "modelopt", None, [])
-    ]
+    + [{"type": kind, "factor": factor} for kind in ("yarn", "linear", 3) for factor in (0, 8, float("inf"), "8")]
+    + [{"quant_method": method, "config_groups": 3} for method in ("compressed-tensors", "modelopt", None, [])]
 )
 
 
@@ -340,9 +333,7 @@ awkward = st.sampled_from(
 @given(
     st.sampled_from(sorted(FAMILIES)),
     st.dictionaries(
-        st.sampled_from(
-            [*LLAMA, "head_dim", "layer_types", "rope_scaling", "quantization_config", "sliding_window"]
-        ),
+        st.sampled_from([*LLAMA, "head_dim", "layer_types", "rope_scaling", "quantization_config", "sliding_window"]),
         awkward,
     ),
 )

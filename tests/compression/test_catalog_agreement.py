@@ -41,10 +41,7 @@ def test_flags_appear_exactly_from_the_first_release_on(preset_id: str) -> None:
     for name in engine_ids():
         rules = load_engine(name)
         assert isinstance(rules, EngineRules)
-        numbers = [
-            tuple(int(part) for part in version.split("."))
-            for version in (rules.version, support.min_version)
-        ]
+        numbers = [tuple(int(part) for part in version.split(".")) for version in (rules.version, support.min_version)]
         assert (support.flag in rules.kv_dtypes) is (numbers[0] >= numbers[1])
 
 
@@ -55,11 +52,7 @@ def test_what_a_platform_can_use(engine_name: str, gpu_id: str) -> None:
     model = load_model("llama-3.3-70b-instruct", Path())
     assert isinstance(engine, EngineRules) and isinstance(gpu, GpuFacts) and isinstance(model, ModelFacts)
     verdicts = {
-        preset.id: judge(
-            preset, engine=engine, gpu=gpu, model=model, policy=CompressionPolicy(), weights="bf16"
-        )
+        preset.id: judge(preset, engine=engine, gpu=gpu, model=model, policy=CompressionPolicy(), weights="bf16")
         for preset in load_presets().values()
     }
-    assert {key for key, verdict in verdicts.items() if isinstance(verdict, Usable)} == USABLE[
-        engine_name, gpu_id
-    ]
+    assert {key for key, verdict in verdicts.items() if isinstance(verdict, Usable)} == USABLE[engine_name, gpu_id]

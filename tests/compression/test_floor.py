@@ -99,8 +99,7 @@ def test_rows_of_others_need_allow_published() -> None:
     """A figure from a pull-request comment meets no floor under `supported`; the refusal says what would."""
     refused = verdict("int8-per-token-head", drop(100_000))
     assert message(refused) == (
-        "int8-per-token-head@vllm-0.24: "
-        "no accuracy drop was published that policy supported admits (floor 10%)"
+        "int8-per-token-head@vllm-0.24: no accuracy drop was published that policy supported admits (floor 10%)"
     )
     assert refused.refusal is not None
     assert refused.refusal.nearest == "compression.policy: allow_published"
@@ -207,15 +206,10 @@ def test_a_looser_floor_never_excludes(
 
 
 @given(rows=rows, accuracy=limits, perplexity=limits)
-def test_a_wider_policy_never_excludes(
-    rows: list[QualityRow], accuracy: int | None, perplexity: int | None
-) -> None:
+def test_a_wider_policy_never_excludes(rows: list[QualityRow], accuracy: int | None, perplexity: int | None) -> None:
     """What `supported` admits, `allow_published` admits, and so does `allow_proxy` on top."""
     wanted = QualityFloor(accuracy, perplexity)
-    found = [
-        floor(with_rows(*rows), wanted, model_id=LLAMA, policy=each).ok
-        for each in (SUPPORTED, PUBLISHED, PROXY)
-    ]
+    found = [floor(with_rows(*rows), wanted, model_id=LLAMA, policy=each).ok for each in (SUPPORTED, PUBLISHED, PROXY)]
     assert found == sorted(found)
 
 

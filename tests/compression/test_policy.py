@@ -44,17 +44,14 @@ REASONS: dict[str, dict[str, str | None]] = {
         "sglang-fp4-e2m1": "vllm does not have it, only sglang",
         "tensorrt-llm-fp8": "vllm does not have it, only tensorrt-llm",
         "lmdeploy-int8": (
-            "vllm does not have it, only lmdeploy; "
-            "ratio mismatch: declared 2.0x, its bytes give 1.94x at head_dim 128"
+            "vllm does not have it, only lmdeploy; ratio mismatch: declared 2.0x, its bytes give 1.94x at head_dim 128"
         ),
         "lmdeploy-int4": (
-            "vllm does not have it, only lmdeploy; "
-            "ratio mismatch: declared 4.0x, its bytes give 3.76x at head_dim 128"
+            "vllm does not have it, only lmdeploy; ratio mismatch: declared 4.0x, its bytes give 3.76x at head_dim 128"
         ),
         "kivi-2bit": f"{NO_ENGINE}; ratio unconfirmed: 2.6x is peak memory with weights, not KV bytes",
         "kvquant-3bit": (
-            f"{NO_ENGINE}; ratio unconfirmed: perplexity was measured with simulated quantization, "
-            "no packed layout"
+            f"{NO_ENGINE}; ratio unconfirmed: perplexity was measured with simulated quantization, no packed layout"
         ),
         "nexusquant-high": f"{NO_ENGINE}; GPU-resident ratio 1.0x; claim superseded",
         "nexusquant-balanced": f"{NO_ENGINE}; GPU-resident ratio 1.0x; claim superseded",

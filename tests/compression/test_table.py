@@ -131,9 +131,7 @@ def test_no_engine_preset_stores_more_than_vllm_ever_packed() -> None:
     extra=st.integers(0, 8),
     head_dim=st.integers(1, 512),
 )
-def test_bytes_cover_the_bits_and_grow_with_the_head(
-    bits: int, group: int, extra: int, head_dim: int
-) -> None:
+def test_bytes_cover_the_bits_and_grow_with_the_head(bits: int, group: int, extra: int, head_dim: int) -> None:
     """A vector takes at least its bits and metadata, and a longer one never takes fewer bytes."""
     storage = KvStorage(k_bits=bits, v_bits=bits, group=group, scale_bytes=1, vector_bytes=extra)
     k_bytes, v_bytes = bytes_per_vector(storage, head_dim)
@@ -159,11 +157,7 @@ def test_every_row_and_claim_names_its_source() -> None:
         assert preset.claim.source and preset.ratio_evidence
         assert all(support.source for support in preset.supports)
         assert all(row.source and row.model and row.task for row in preset.quality)
-        assert all(
-            support.decode_time_source
-            for support in preset.supports
-            if support.decode_time_factor is not None
-        )
+        assert all(support.decode_time_source for support in preset.supports if support.decode_time_factor is not None)
         assert preset.gpu.source or not preset.gpu.min_capability
         assert preset.attention_source or (preset.mla and preset.windows)
 

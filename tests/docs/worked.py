@@ -44,7 +44,7 @@ def rows() -> list[tuple[str, str, str]]:
     work = workload(part, timing)
     cap = capacity_of(work, tpot_s, ttft_s)
     x = float(cap.cap_rps)
-    held = load_of(work, tpot_s, cap.cap_rps)
+    held = load_of(work, tpot_s, cap.tpot_rps)
     rate = float(item.peak_rps)
     sequences = SEQUENCE_MARGIN * rate * float(held.sequences) / SEQUENCES
     kv = kv_margin(scenario.reserve) * rate * float(held.kv_tokens) / memory.pool_tokens

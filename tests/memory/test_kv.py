@@ -98,9 +98,7 @@ def test_published_eight_kv_heads_table(facts, model_id, context, gib):
     assert got == gib * GIB
 
 
-@pytest.mark.parametrize(
-    ("context", "gib", "published_gib"), [(4_096, 1.25, 5), (32_768, 10, 40), (131_072, 40, 160)]
-)
+@pytest.mark.parametrize(("context", "gib", "published_gib"), [(4_096, 1.25, 5), (32_768, 10, 40), (131_072, 40, 160)])
 def test_published_llama_3_70b_table_is_four_times_too_much(facts, context, gib, published_gib):
     """Correction: a published row of 5, 40 and 160 GiB used 32 KV heads; the model has 8."""
     model = facts("llama-3-70b")
@@ -229,9 +227,7 @@ def test_groups_cover_every_layer(model):
 @given(st.integers(1, 5_000), st.integers(1, 3_000), st.integers(0, 15), st.sampled_from([128, 1024]))
 def test_windows_never_touch_more_blocks_than_reserved(context, in_flight, offset, window):
     """Counted token by token, a window that starts anywhere inside a block fits into what is reserved."""
-    model = ModelFacts(
-        "w", "mistral", 1, 64, 1, 1, 64, 64, 64, True, 64, 1 << 20, False, layer_windows=(window,)
-    )
+    model = ModelFacts("w", "mistral", 1, 64, 1, 1, 64, 64, 64, True, 64, 1 << 20, False, layer_windows=(window,))
     kept = min(window - 1 + in_flight, context)
     touched = len({(offset + token) // 16 for token in range(kept)})
     assert touched <= request_blocks(model, context, 16, in_flight)

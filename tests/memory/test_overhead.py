@@ -23,9 +23,7 @@ def measured(logs):
     return [
         log
         for log in logs
-        if log.version.startswith(("0.17", "0.19"))
-        and log.activation_gib is not None
-        and "float32" not in log.kv_dtype
+        if log.version.startswith(("0.17", "0.19")) and log.activation_gib is not None and "float32" not in log.kv_dtype
     ]
 
 

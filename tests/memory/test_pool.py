@@ -38,10 +38,7 @@ def pools_of(log):
     """The pools at both ends of the two decimals that the log prints."""
     ends = (log.available_gib - 0.005, log.available_gib + 0.005)
     gpu, engine = load_gpu(H100), load_engine(V19)
-    return [
-        block_pool(log.model, gpu, engine, log.storage, log.tp, int(gib * GIB), log.batched_tokens)
-        for gib in ends
-    ]
+    return [block_pool(log.model, gpu, engine, log.storage, log.tp, int(gib * GIB), log.batched_tokens) for gib in ends]
 
 
 def test_tokens_of_logs(logs):
@@ -72,9 +69,7 @@ def test_concurrency_of_logs(logs):
     for log in logs:
         if log.kv_tokens is None:
             continue
-        low, high = (
-            pool.blocks / pool.request_blocks(log.model, log.max_model_len) for pool in pools_of(log)
-        )
+        low, high = (pool.blocks / pool.request_blocks(log.model, log.max_model_len) for pool in pools_of(log))
         assert low - 0.005 <= log.concurrency <= high + 0.005, log
         checked += 1
     assert checked >= 28

@@ -49,9 +49,7 @@ class PlainStep:
         sequences = np.asarray(batch, dtype=np.float64)
         return np.asarray(self.alpha_s + self.beta_s * sequences + self.gamma_s * sequences * context_tokens)
 
-    def prefill_s(
-        self, new_tokens: int, cached_tokens: int = 0, max_num_batched_tokens: int | None = None
-    ) -> float:
+    def prefill_s(self, new_tokens: int, cached_tokens: int = 0, max_num_batched_tokens: int | None = None) -> float:
         """Linear in the new tokens."""
         return self.beta_s * new_tokens
 

@@ -206,9 +206,7 @@ def test_mla_is_refused() -> None:
         ("h100-sxm-80gb", 16, "bf16", "auto", Bottleneck.PARALLEL, "not for tp16"),
     ],
 )
-def test_refusals_name_the_reason(
-    gpu: str, tp: int, weights: str, kv: str, bottleneck: Bottleneck, words: str
-) -> None:
+def test_refusals_name_the_reason(gpu: str, tp: int, weights: str, kv: str, bottleneck: Bottleneck, words: str) -> None:
     """Each thing that has no constants is refused as a value, with its bottleneck and a sentence."""
     refused = _refusal(_model("llama-3.1-8b"), _gpu(gpu), tp, weights, kv)
     assert refused.bottleneck is bottleneck
@@ -226,9 +224,7 @@ def test_shapes_that_do_not_divide_are_refused() -> None:
 def test_other_engines_are_refused() -> None:
     """The constants are of vLLM kernels and of no other engine's."""
     engine = replace(_engine(), name="sglang")
-    refused = step_model(
-        _model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), engine, tp=1, weights="bf16", kv_dtype="auto"
-    )
+    refused = step_model(_model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), engine, tp=1, weights="bf16", kv_dtype="auto")
     assert isinstance(refused, Refusal)
     assert refused.bottleneck is Bottleneck.ENGINE
 

@@ -59,7 +59,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sound(path: Path) -> Plan:
     """A plan in which every row holds."""
-    plan = pipeline.plan(pipeline.load(path, ["inventory.more.available=3 nodes", "traffic.chat.peak=12 req/s"]))
+    plan = pipeline.plan(pipeline.load(path, ["inventory.more.available=3 nodes", "traffic.chat.peak=30 req/s"]))
     assert plan.status == "optimal" and broken_rows(plan) == []
     assert plan.pools["more"].nodes > 0
     return plan
@@ -83,7 +83,7 @@ TIGHTER = {
 @pytest.mark.parametrize("row", TIGHTER)
 def test_a_tighter_line_breaks_its_row(row: str, path: Path, sound: Plan) -> None:
     """The same plan under one tighter line: the row that this line makes is named."""
-    sets = ["traffic.chat.peak=12 req/s"]
+    sets = ["traffic.chat.peak=30 req/s"]
     if row == "models.m.replicas.max":
         sets.append("models.m.replicas.min=1")
     plan = replace(sound, scenario=pipeline.load(path, [*sets, TIGHTER[row]]))
@@ -109,7 +109,7 @@ def test_shares_loads_and_configurations(path: Path, sound: Plan) -> None:
         replace(sound, deployments=dict.fromkeys(sound.deployments, rejecting))
     )
     other = replace(deployment, max_batch=8)
-    tight = pipeline.load(path, ["models.m.max_configurations=1", "traffic.chat.peak=12 req/s"])
+    tight = pipeline.load(path, ["models.m.max_configurations=1", "traffic.chat.peak=30 req/s"])
     two = replace(sound, scenario=tight, deployments={**sound.deployments, "extra": other})
     assert "models.m.max_configurations" in _names(two)
 

@@ -41,9 +41,7 @@ def _histograms(draw: st.DrawFn) -> Histogram:
     tokens = sorted(draw(st.sets(st.integers(1, 500), min_size=1, max_size=6)))
     cuts = sorted(draw(st.sets(st.integers(1, 999_999), min_size=len(tokens) - 1, max_size=len(tokens) - 1)))
     edges = [0, *cuts, 1_000_000]
-    return tuple(
-        (token, upper - lower) for token, lower, upper in zip(tokens, edges[:-1], edges[1:], strict=True)
-    )
+    return tuple((token, upper - lower) for token, lower, upper in zip(tokens, edges[:-1], edges[1:], strict=True))
 
 
 @settings(max_examples=100, deadline=None)
@@ -122,9 +120,7 @@ def test_bands_partition_the_prompts(inputs: Histogram, outputs: Histogram, cuts
 
 @settings(max_examples=200, deadline=None)
 @given(_histograms(), _histograms(), st.integers(1, 1_100), st.integers(0, 1_000_000))
-def test_served_by_brute_force(
-    inputs: Histogram, outputs: Histogram, limit: int, reusable_prefix_ppm: int
-) -> None:
+def test_served_by_brute_force(inputs: Histogram, outputs: Histogram, limit: int, reusable_prefix_ppm: int) -> None:
     """Shares and moments agree with an enumeration of every (prompt, output) pair in exact arithmetic."""
     band = bands(inputs, outputs, [])[0]
     pairs = [(p, o, wp * wo) for p, wp in inputs for o, wo in outputs]

@@ -310,9 +310,7 @@ def test_tpot_grid_is_absolute() -> None:
     assert tpot_grid(None, 0.01) == pytest.approx((0.015, 0.02, 0.03, 0.05, 0.08))
 
 
-lengths_of_a_class = st.tuples(
-    st.integers(20, 6_000), st.floats(1.1, 8.0), st.integers(2, 800), st.floats(1.1, 8.0)
-)
+lengths_of_a_class = st.tuples(st.integers(20, 6_000), st.floats(1.1, 8.0), st.integers(2, 800), st.floats(1.1, 8.0))
 
 
 def _law(p50: int, spread: float) -> Histogram:
