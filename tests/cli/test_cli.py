@@ -68,7 +68,7 @@ def test_exit_3_is_infeasible_and_says_why(kvplan) -> None:
     done = kvplan("solve", FIRST, "--set", "traffic.questions.slo.tpot_p95=2ms")
     assert done.returncode == 3
     assert done.stdout.startswith("first-plan   INFEASIBLE, proved")
-    assert "tpot_p95 of questions is" in done.stdout and "would do: tpot_p95" in done.stdout
+    assert "tpot_p95 of questions is" in done.stdout and "nearest: tpot_p95" in done.stdout
 
 
 def test_exit_4_without_a_plan_in_time(kvplan) -> None:
@@ -394,3 +394,33 @@ def test_a_solve_loads_no_pandas_and_no_torch() -> None:
         [sys.executable, "-c", code, MIXED], cwd=ROOT, env=_environment(), capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+def test_an_input_is_never_overwritten(kvplan, tmp_path: Path) -> None:
+    """-o on the scenario, on what it extends, on its capacity table, or on a link to any of them, exits 2 unread."""
+    for name in ("scenario.yaml", "capacity.csv"):
+        (tmp_path / name).write_bytes((ROOT / MIXED).parent.joinpath(name).read_bytes())
+    (tmp_path / "child.yaml").write_text("kvplan: 1\nextends: scenario.yaml\nname: child\n")
+    (tmp_path / "link.json").symlink_to(tmp_path / "capacity.csv")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in ("child.yaml", "scenario.yaml", "capacity.csv", "link.json", "../" + tmp_path.name + "/child.yaml"):
+        done = kvplan("solve", str(tmp_path / "child.yaml"), "-o", str(tmp_path / name))
+        assert (done.returncode, done.stdout) == (2, ""), name
+        assert "is an input of this plan" in done.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e400", "0", "-1"])
+def test_a_time_limit_is_a_number_of_seconds(kvplan, seconds: str) -> None:
+    """What is no positive finite number exits 2."""
+    assert kvplan("solve", MIXED, "--time-limit", seconds).returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_in_one_line() -> None:
+    """Standard output that takes nothing exits 1 without a traceback."""
+    with Path("/dev/full").open("w") as full:
+        args = [sys.executable, "-m", "planner", "solve", MIXED]
+        done = subprocess.run(args, cwd=ROOT, env=_environment(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("kvplan: cannot write to standard output") and "Traceback" not in done.stderr

@@ -81,7 +81,10 @@ def test_a_time_limited_plan_says_how_far_it_may_be(plan: Plan) -> None:
     stages = (ObjectiveStage("cost", 100, 90, "micro-$/h"), *plan.objective[1:])
     cut_short = plan_text(replace(plan, status="feasible", gap_ppm=100_000, objective=stages)).splitlines()[0]
     assert "FEASIBLE" in cut_short and "10.00%" in cut_short and "proved" not in cut_short
-    assert "no bound" in plan_text(replace(plan, status="feasible", gap_ppm=None)).splitlines()[0]
+    first, *rest = plan.objective
+    unbounded = replace(plan, status="feasible", gap_ppm=None, objective=(replace(first, bound=None), *rest))
+    assert "no bound" in plan_text(unbounded).splitlines()[0]
+    assert "FEASIBLE (cost proved; later objectives not)" in plan_text(replace(plan, status="feasible"))
 
 
 def test_a_binding_limit_is_marked_with_its_place(plan: Plan) -> None:
@@ -100,5 +103,5 @@ def test_an_infeasible_page_names_the_line_and_the_repair() -> None:
     """Without a plan the page has no tables, but the line in the way, its place, and what would do."""
     text = plan_text(goldens.solved(goldens.TOO_POOR))
     assert text.startswith("page   INFEASIBLE, proved\n")
-    assert "budget.monthly   --set" in text and "would do: budget.monthly" in text
+    assert "budget.monthly   --set" in text and "enough: budget.monthly" in text
     assert "replicas" not in text

@@ -65,4 +65,4 @@ def test_limits_that_only_together_leave_no_plan_are_named_as_such(repository: P
     sets = ["inventory.h100.available=1 node", "inventory.l40s.available=1 node", "traffic.questions.peak=200 req/s"]
     plan = solve(repository, *sets, "budget.monthly=$100")
     assert plan.status == "infeasible"
-    assert "several limits" in plan.conflicts[0].message
+    assert "several do at once" in plan.conflicts[0].message
