@@ -1,5 +1,6 @@
 """`python -m planner` and the `kvplan` command."""
 
+import gc
 import os
 import sys
 
@@ -9,6 +10,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 def main() -> None:
     """Runs the command; an interrupt while it still loads ends it as one at any other time does."""
+    gc.set_threshold(100_000)  # a short-lived command: what it loads stays, and need not be searched for garbage
     try:
         from planner.cli.main import main as run
     except KeyboardInterrupt:

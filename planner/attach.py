@@ -5,12 +5,11 @@ Mistakes are reported like any other: `file:line:col`, all at once.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from planner.compression.table import load_presets
+from planner.compression.names import preset_rows
 from planner.errors import Diagnostic, InputError
 from planner.scenario.checks import PresetNames
 from planner.scenario.types import ModelSpec, Place, Scenario
@@ -22,8 +21,8 @@ MOST_RATE = Fraction(10**9)
 
 def preset_names() -> PresetNames:
     """The ids and rows that a scenario may name."""
-    presets = load_presets().values()
-    return PresetNames(tuple(preset.id for preset in presets), tuple(preset.name for preset in presets))
+    rows = preset_rows()
+    return PresetNames(tuple(name for name, _ in rows), tuple(f"{name}@{version}" for name, version in rows))
 
 
 def attach(scenario: Scenario) -> Scenario:
@@ -69,6 +68,8 @@ def _read_table(
         return {}, [_problem(here, "KV702", f"cannot read capacity table {path}: {error.strerror}")]
     except UnicodeDecodeError:
         return {}, [_problem(here, "KV702", f"capacity table {path} is not UTF-8 text; save it as CSV in UTF-8")]
+    import csv
+
     lines = list(csv.reader(text.splitlines()))
     if not lines or tuple(cell.strip() for cell in lines[0]) != COLUMNS:
         read = ",".join(lines[0]) if lines else "an empty file"
