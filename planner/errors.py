@@ -32,11 +32,3 @@ class InputError(Exception):
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(sorted(set(diagnostics)))
         super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
-
-
-class InfeasibleError(Exception):
-    """No plan exists, and that is proved. The command line exits with 3."""
-
-
-class StaleLockError(Exception):
-    """A plan or lock file does not belong to this input. The command line exits with 6."""

@@ -250,58 +250,6 @@ def parse_price(text: str) -> Price:
     return Price(int(_whole(micro, text, "a millionth")), currency, "gpu" if unit == "gpu/h" else "node")
 
 
-def format_money(micro: int, currency: str) -> str:
-    """Money rounded to the cent, halves away from zero.
-
-    >>> format_money(69_379_200_000, "$")
-    '$69,379.20'
-    """
-    cents = (abs(micro) + 5_000) // 10_000
-    sign = "-" if micro < 0 and cents else ""
-    return f"{sign}{currency}{cents // 100:,}.{cents % 100:02d}"
-
-
-def format_tokens(tokens: int) -> str:
-    """A token count, in Ki or Mi where that is exact.
-
-    >>> format_tokens(32768), format_tokens(6000)
-    ('32Ki', '6,000')
-    """
-    for factor, unit in ((2**20, "Mi"), (2**10, "Ki")):
-        if tokens >= factor and tokens % factor == 0:
-            return f"{tokens // factor:,}{unit}"
-    return f"{tokens:,}"
-
-
-def format_bytes_gib(amount_bytes: int) -> str:
-    """Bytes as GiB with two decimals.
-
-    >>> format_bytes_gib(85_899_345_920)
-    '80.00 GiB'
-    """
-    hundredths = (abs(amount_bytes) * 100 + 2**29) // 2**30
-    sign = "-" if amount_bytes < 0 and hundredths else ""
-    return f"{sign}{hundredths // 100:,}.{hundredths % 100:02d} GiB"
-
-
-def format_duration_us(duration_us: int) -> str:
-    """A duration to three digits, in the unit that reads best.
-
-    >>> format_duration_us(45_000), format_duration_us(800_000), format_duration_us(6 * HOUR_US)
-    ('45 ms', '0.8 s', '6 h')
-    """
-    steps = (
-        ("h", HOUR_US, HOUR_US),
-        ("min", 60_000_000, 60_000_000),
-        ("s", 100_000, 1_000_000),
-        ("ms", 1_000, 1_000),
-    )
-    for unit, from_us, unit_us in steps:
-        if abs(duration_us) >= from_us:
-            return f"{_three_digits(Fraction(duration_us, unit_us))} {unit}"
-    return f"{duration_us} us"
-
-
 def format_ppm(share_ppm: int) -> str:
     """A share as an exact percentage.
 
@@ -318,18 +266,6 @@ def format_rate(requests_per_s: Fraction) -> str:
     '7.5 req/s'
     """
     return f"{_three_digits(requests_per_s)} req/s"
-
-
-def format_power_mw(power_mw: int) -> str:
-    """A power in W, kW or MW.
-
-    >>> format_power_mw(32_200_000), format_power_mw(500_000)
-    ('32.2 kW', '500 W')
-    """
-    for unit, unit_mw in (("MW", 10**9), ("kW", 10**6)):
-        if abs(power_mw) >= unit_mw:
-            return f"{_trimmed(Fraction(power_mw, unit_mw), 3)} {unit}"
-    return f"{_trimmed(Fraction(power_mw, 1_000), 3)} W"
 
 
 def _trimmed(value: Fraction, decimals: int) -> str:

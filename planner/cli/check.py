@@ -13,8 +13,7 @@ from planner.cli.output import EXIT_DISPROVED, say
 @click.argument("plan_file", type=click.Path(), metavar="PLAN")
 @click.option("--no-hash", is_flag=True, help="Do not compare the document's hash, only what it says.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.pass_context
-def check(ctx: click.Context, plan_file: str, no_hash: bool, form: str) -> int:
+def check(plan_file: str, no_hash: bool, form: str) -> int:
     """Derive every row of a plan again, without the solver; exit 6 names what does not hold.
 
     \b

@@ -92,13 +92,15 @@ def judge(
     support = preset.support(engine.name)
     assert support is not None  # the engine gate passed
     factor = support.decode_time_factor
+    hypothetical = named and preset.ratio_status == "unconfirmed"
+    doubt = [f"{preset.name}: hypothetical, only compression.allow admits it; its ratio is unconfirmed"]
     return Usable(
         preset=preset.name,
         storage=preset.storage,
         flag=support.flag,
         decode_time_factor=max(Fraction(1), factor) if factor is not None else Fraction(1),
-        hypothetical=named and preset.ratio_status == "unconfirmed",
-        warnings=tuple(_warnings(preset, factor, gpu, model)),
+        hypothetical=hypothetical,
+        warnings=(*(doubt if hypothetical else ()), *_warnings(preset, factor, gpu, model)),
     )
 
 

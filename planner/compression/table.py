@@ -11,7 +11,6 @@ Planning never uses a scalar ratio: memory works from `Preset.storage`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from functools import cache
 from typing import Literal
@@ -229,17 +228,6 @@ def preset_ids() -> tuple[str, ...]:
 def preset_names() -> tuple[str, ...]:
     """All `id@version`, the names that `compression.allow` may hold."""
     return tuple(preset.name for preset in _presets())
-
-
-def suggest(preset_id: str) -> str | None:
-    """The known id nearest to a misspelled one, or None.
-
-    >>> suggest("int8_per_token_head")
-    'int8-per-token-head'
-    """
-    wanted = preset_id.strip().lower().replace("_", "-")
-    close = get_close_matches(wanted, preset_ids(), n=1, cutoff=0.6)
-    return close[0] if close else None
 
 
 @cache

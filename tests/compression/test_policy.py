@@ -241,6 +241,7 @@ def test_allow_names_single_unconfirmed_rows(facts: Any) -> None:
     assert refused.nearest == "compression.allow: [fp8@vllm-0.19]"
     named = verdict(CompressionPolicy(allow=("fp8@vllm-0.19",)), unconfirmed())
     assert isinstance(named, Usable) and named.hypothetical
+    assert "hypothetical" in named.warnings[0]
     for wildcard in ("fp8", "fp8@*", "*"):
         assert isinstance(verdict(CompressionPolicy(allow=(wildcard,)), unconfirmed()), Refusal)
     confirmed = verdict(CompressionPolicy(allow=("fp8@vllm-0.19",)), preset("fp8"))
