@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,13 +58,56 @@ def table(scenario: Scenario) -> CandidateTable:
 
 
 def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> Plan:
-    """Solves a scenario: a sealed plan document, whatever its status."""
-    from planner.plan.document import Verdict, build_plan
+    """Solves a scenario: a sealed plan document, whatever its status.
+
+    A model whose architecture is only bounded stands at its upper end; the scenario is solved again with each such
+    model at its lower end, and the plan says whether that changes it.
+    """
+    from planner.plan.bounds import bound_plan
     from planner.plan.io import seal
+
+    options = options or Options()
+    upper = _solved(scenario, options, file)
+    bounded = [name for name, model in sorted(scenario.models.items()) if model.low_facts is not None]
+    if not bounded:
+        return seal(upper.document())
+    start = time.perf_counter()
+    lower = {name: _solved(_at_lower_end(scenario, name), options, file).document() for name in bounded}
+    bounds = {name: bound_plan(upper.document(), plan) for name, plan in lower.items()}
+    seconds = {**upper.run.seconds, "bounds": round(time.perf_counter() - start, 3)}
+    again = replace(upper, verdict=replace(upper.verdict, bounds=bounds), run=replace(upper.run, seconds=seconds))
+    return seal(again.document())
+
+
+def _at_lower_end(scenario: Scenario, name: str) -> Scenario:
+    """The scenario with one model's memory at the least that its architecture may keep."""
+    models = {**scenario.models, name: replace(scenario.models[name], memory_at="low")}
+    return replace(scenario, models=models)
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Everything that a plan document is built from."""
+
+    scenario: Scenario
+    table: CandidateTable
+    decision: Decision | None
+    verdict: Verdict
+    run: Run
+
+    def document(self) -> Plan:
+        """The plan, not sealed."""
+        from planner.plan.document import build_plan
+
+        return build_plan(self.scenario, self.table, self.decision, self.verdict, self.run)
+
+
+def _solved(scenario: Scenario, options: Options, file: str) -> _Solved:
+    """Candidates, decision and verdict of one scenario."""
+    from planner.plan.document import Verdict
     from planner.solver.build import build_program
     from planner.solver.objective import solve
 
-    options = options or Options()
     clock = [time.perf_counter()]
     candidates = table(scenario)
     clock.append(time.perf_counter())
@@ -78,11 +121,10 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
         "candidates": round(clock[1] - clock[0], 3),
         "solve": round(clock[2] - clock[1], 3),
     }
-    decision = _decision(scenario, candidates, program, solution)
     stages = tuple((stage.name, stage.bound) for stage in solution.stages)
-    verdict: Verdict = Verdict(solution.status, stages, conflicts)
-    run = _run(scenario, solution, seconds, file)
-    return seal(build_plan(scenario, candidates, decision, verdict, run))
+    verdict = Verdict(solution.status, stages, conflicts)
+    decision = _decision(scenario, candidates, program, solution)
+    return _Solved(scenario, candidates, decision, verdict, _run(scenario, solution, seconds, file))
 
 
 def check(path: str | Path, *, use_hash: bool = True) -> list[Finding]:

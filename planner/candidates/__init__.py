@@ -5,6 +5,6 @@ another one replaces exactly, `table` puts the three together. Everything after 
 """
 
 from planner.candidates.table import build_table
-from planner.candidates.types import Candidate, CandidateTable, Config, DemandItem, ItemLoad, Rejection
+from planner.candidates.types import Candidate, CandidateTable, Config, DemandItem, ItemLoad, MemoryRow, Rejection
 
-__all__ = ["Candidate", "CandidateTable", "Config", "DemandItem", "ItemLoad", "Rejection", "build_table"]
+__all__ = ["Candidate", "CandidateTable", "Config", "DemandItem", "ItemLoad", "MemoryRow", "Rejection", "build_table"]

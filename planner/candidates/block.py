@@ -75,7 +75,7 @@ class Evaluated:
             config=Config(
                 model=block.model.name,
                 gpu=block.shape.gpu.id,
-                gpus=block.shape.tp,
+                gpus=block.shape.parallel.gpus,
                 weights=block.shape.weights,
                 kv_preset=block.shape.preset,
                 context_limit_tokens=point.limit,
@@ -83,6 +83,7 @@ class Evaluated:
                 max_num_batched_tokens=chunk_tokens(block.model, block.shape.gpu),
                 tpot_limit_ns=point.tpot,
                 ttft_limit_ns=point.ttft,
+                parallel=str(block.shape.parallel),
             ),
             unit=LOAD_UNIT,
             capacity=LOAD_UNIT // 1_000_000 * block.scenario.reserve.utilization_ppm,
@@ -129,7 +130,7 @@ def _memory(block: Block, reasons: Rejections) -> dict[tuple[int, int], ReplicaM
                 reasons.add(
                     block.model.name,
                     memory,
-                    subject=f"on {shape.gpu.id} tp{shape.tp} {shape.weights}",
+                    subject=f"on {shape.gpu.id} {shape.parallel} {shape.weights}",
                     count=1,
                     order=batch,
                     choices={"context": f"ctx{limit}", "preset": shape.preset},

@@ -125,7 +125,7 @@ def latency_reasons(block: Block, grid: Grid, asked: Demand, reasons: Rejections
             class_name=traffic.name,
             order=value,
             choices={
-                "weights": block.shape.weights, "parallel": f"tp{block.shape.tp}",
+                "weights": block.shape.weights, "parallel": str(block.shape.parallel),
                 "preset": block.shape.preset, "context": f"ctx{limit}",
             },
         )  # fmt: skip

@@ -1,8 +1,8 @@
-"""The physics of one shape (GPU, weights, tensor parallelism, preset): timing, memory, and what bands ask of it."""
+"""The physics of one shape (GPU, weights, parallelism, preset): timing, memory, and what bands ask of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.candidates.types import DemandItem
+from planner.catalog.parallel import Parallel
 from planner.catalog.types import GpuFacts, Refusal
 from planner.compression.policy import FloorVerdict, Usable, floor, judge
 from planner.compression.table import load_presets
 from planner.memory.overhead import default_max_num_batched_tokens, default_max_num_seqs
 from planner.memory.pool import ReplicaMemory, replica_memory
 from planner.performance.fit import AffineFit, affine_fit, prefill_cost
-from planner.performance.roofline import step_model
+from planner.performance.roofline import parallel_refusal, step_model
 from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Reserve, Scenario
 from planner.traffic.lengths import served
 from planner.traffic.queueing import (
@@ -56,7 +57,7 @@ class Shape:
 
     gpu: GpuFacts
     weights: str
-    tp: int
+    parallel: Parallel
     preset: str
 
 
@@ -95,7 +96,7 @@ def chunk_tokens(model: ModelSpec, gpu: GpuFacts) -> int:
 
 
 def utilization_ppm(model: ModelSpec) -> int:
-    """gpu_memory_utilization: the scenario's, or the engine release's default."""
+    """gpu_memory_utilization: the scenario's, or the engine release's default (0 where a rule of its own decides)."""
     assert model.engine is not None
     return model.engine_args.gpu_memory_utilization_ppm or model.engine.utilization_ppm
 
@@ -110,26 +111,35 @@ def batch_sizes(model: ModelSpec, gpu: GpuFacts) -> tuple[int, ...]:
     return tuple(sorted(grid | ends))
 
 
-def shape_physics(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> ShapePhysics | Refusal:
-    """Timing of a shape, or why it cannot be planned."""
+def usable_preset(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> Usable | Refusal:
+    """How a shape stores KV, or why the engine, the GPU or the policy does not have its preset."""
     assert model.facts is not None and model.engine is not None
     preset = load_presets()[shape.preset]
-    usable = judge(preset, engine=model.engine, gpu=shape.gpu, model=model.facts, policy=policy, weights=shape.weights)
-    if isinstance(usable, Refusal):
-        return usable
+    return judge(preset, engine=model.engine, gpu=shape.gpu, model=model.facts, policy=policy, weights=shape.weights)
+
+
+def shape_physics(model: ModelSpec, shape: Shape, usable: Usable) -> ShapePhysics | Refusal:
+    """Timing of a shape, or why there is no latency for it. `adjust.decode_time` makes every decode step longer."""
+    assert model.facts is not None and model.engine is not None
+    adjusted_ppm = model.adjust.decode_time_ppm if model.adjust else 0
+    # Whoever writes `bound: true` asks for the upper bound as it stands; the roofline itself refuses bounds.
+    facts = replace(model.facts, bound="", unsupported=()) if model.facts.bound else model.facts
     # Kernels that were not measured are timed as 16-bit ones: a gain in decode time is never credited unpublished.
     step = step_model(
-        model.facts,
+        facts,
         shape.gpu,
         model.engine,
-        tp=shape.tp,
+        tp=shape.parallel.tp,
         weights=shape.weights,
         kv_dtype=usable.flag,
         kv_bytes_per_element=2,
-        decode_time_factor=usable.decode_time_factor,
+        decode_time_factor=usable.decode_time_factor * (1 + Fraction(adjusted_ppm, 1_000_000)),
     )
     if isinstance(step, Refusal):
         return step
+    refusal = parallel_refusal(shape.parallel)
+    if refusal is not None:
+        return refusal
     fit = affine_fit(step)
     budget = chunk_tokens(model, shape.gpu)
     cost = prefill_cost(step, budget)
@@ -143,26 +153,32 @@ def shape_physics(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> 
         attention_ramp_tokens=cost.attention.ramp_tokens,
         chunk_tokens=budget,
     )
-    return ShapePhysics(timing, fit, usable, step.provider, step.estimated)
+    doubt = (
+        (f"{model.facts.model_type} is not understood: timed as dense layers with full attention",)
+        if model.facts.bound
+        else ()
+    )
+    return ShapePhysics(timing, fit, usable, step.provider, (*step.estimated, *doubt))
 
 
 def memory_of(
     model: ModelSpec, shape: Shape, usable: Usable, context_tokens: int, batch: int
 ) -> ReplicaMemory | Refusal:
     """Memory of one GPU of a replica at a context limit and batch size."""
-    assert model.facts is not None and model.engine is not None
+    assert model.memory_facts is not None and model.engine is not None
     return replica_memory(
-        model.facts,
+        model.memory_facts,
         shape.gpu,
         model.engine,
-        tp=shape.tp,
-        weights="fp8" if shape.weights == "fp8" else "bf16",
+        shape=shape.parallel,
+        weights=shape.weights,
         storage=usable.storage,
         kv_dtype=usable.flag,
         context_limit_tokens=context_tokens,
         max_num_seqs=batch,
         max_num_batched_tokens=chunk_tokens(model, shape.gpu),
-        utilization_ppm=utilization_ppm(model),
+        utilization_ppm=model.engine_args.gpu_memory_utilization_ppm,
+        extra_bytes=model.adjust.memory_bytes_per_gpu if model.adjust else 0,
     )
 
 

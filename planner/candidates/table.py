@@ -13,9 +13,10 @@ from planner.candidates.capacity import capacity_candidates
 from planner.candidates.dominance import frontier
 from planner.candidates.grid import Block
 from planner.candidates.items import demand_items
-from planner.candidates.physics import Shape, batch_sizes, shape_physics
+from planner.candidates.memory_only import memory_only
+from planner.candidates.physics import Shape, batch_sizes, shape_physics, usable_preset
 from planner.candidates.rejections import Rejections
-from planner.candidates.types import Candidate, CandidateTable, DemandItem, Rejection
+from planner.candidates.types import Candidate, CandidateTable, DemandItem, MemoryRow, Rejection
 from planner.catalog.types import Bottleneck, GpuFacts, Refusal
 from planner.scenario.types import ModelSpec, Scenario
 
@@ -32,6 +33,7 @@ def build_table(scenario: Scenario) -> CandidateTable:
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
     counts = _Counts()
+    without_latency: list[MemoryRow] = []
     for name in sorted(scenario.models):
         model = scenario.models[name]
         own = [k for k, item in enumerate(items) if item.model == name]
@@ -40,11 +42,19 @@ def build_table(scenario: Scenario) -> CandidateTable:
             found = capacity_candidates(scenario, model, items, own, reasons)
             counts.examined += len(found)
         else:
-            found = _physical(scenario, model, items, own, reasons, counts)
+            found = _physical(scenario, model, items, own, reasons, counts, without_latency)
         candidates += found
         rejections += reasons.rows({name: _choices(model)})
         counts.examined += sum(r.count for r in rejections if r.model == name and r.class_name is None)
-    return CandidateTable(items, demands, tuple(candidates), tuple(rejections), counts.examined, counts.dominated)
+    return CandidateTable(
+        items,
+        demands,
+        tuple(candidates),
+        tuple(rejections),
+        counts.examined,
+        counts.dominated,
+        tuple(without_latency),
+    )
 
 
 def _choices(model: ModelSpec) -> dict[str, tuple[str, ...]]:
@@ -64,13 +74,14 @@ def _physical(
     own: list[int],
     reasons: Rejections,
     counts: _Counts,
+    without_latency: list[MemoryRow],
 ) -> list[Candidate]:
     found: list[Candidate] = []
     for gpu in _gpus(scenario):
         blocks = [
             part
             for shape in _shapes(scenario, model, gpu, reasons)
-            for part in _blocks(scenario, model, items, own, shape, reasons)
+            for part in _blocks(scenario, model, items, own, shape, reasons, without_latency)
         ]
         counts.examined += sum(block.points for block in blocks)
         kept = _undominated(scenario, model, blocks)
@@ -90,7 +101,7 @@ def _shapes(scenario: Scenario, model: ModelSpec, gpu: GpuFacts, reasons: Reject
     for parallel in model.parallel:
         if parallel.gpus <= largest:
             for weights, preset in product(model.weights, model.kv_presets):
-                yield Shape(gpu, weights, parallel.tp, preset)
+                yield Shape(gpu, weights, parallel, preset)
             continue
         message = f"{parallel} needs {parallel.gpus} GPUs in one node; the largest node has {largest}"
         each = len(model.weights) * len(model.kv_presets)
@@ -109,18 +120,23 @@ def _blocks(
     own: list[int],
     shape: Shape,
     reasons: Rejections,
+    without_latency: list[MemoryRow],
 ) -> list[Evaluated]:
-    physics = shape_physics(model, shape, scenario.compression)
-    if isinstance(physics, Refusal):
-        per_preset = physics.bottleneck in (Bottleneck.POLICY, Bottleneck.ENGINE)
+    usable = usable_preset(model, shape, scenario.compression)
+    if isinstance(usable, Refusal):
+        per_preset = usable.bottleneck in (Bottleneck.POLICY, Bottleneck.ENGINE)
         reasons.add(
             model.name,
-            physics,
+            usable,
             subject=shape.preset if per_preset else f"on {shape.gpu.id}",
-            kind=physics.message,
+            kind=usable.message,
             count=len(model.context_limits_tokens) * len(batch_sizes(model, shape.gpu)),
-            choices={"weights": shape.weights, "parallel": f"tp{shape.tp}", "preset": shape.preset},
+            choices={"weights": shape.weights, "parallel": str(shape.parallel), "preset": shape.preset},
         )
+        return []
+    physics = shape_physics(model, shape, usable)
+    if isinstance(physics, Refusal):
+        without_latency += memory_only(model, shape, usable, physics, reasons)
         return []
     return evaluate(Block(scenario, model, items, tuple(own), shape, physics), reasons)
 
@@ -131,7 +147,7 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: list[Evaluated]) 
         return []
     rows = np.concatenate([block.rows for block in blocks])
     extras = np.concatenate([block.extras for block in blocks])
-    gpus = np.concatenate([np.full(len(block.rows), block.shape.tp, dtype=np.int64) for block in blocks])
+    gpus = np.concatenate([np.full(len(block.rows), block.shape.parallel.gpus, dtype=np.int64) for block in blocks])
     counts_replicas = (
         scenario.reserve.spare_replicas > 0
         or model.replicas.min > 0

@@ -72,6 +72,7 @@ class Config:
     max_num_batched_tokens: int = 0
     tpot_limit_ns: int = 0
     ttft_limit_ns: int = 0
+    parallel: str = ""
 
     @property
     def name(self) -> str:
@@ -80,7 +81,7 @@ class Config:
             return f"{self.model}/{self.gpu}"
         ttft = f"/ttft{self.ttft_limit_ns}" if self.ttft_limit_ns else ""
         return (
-            f"{self.model}/{self.gpu}/tp{self.gpus}/{self.weights}/{self.kv_preset}/ctx{self.context_limit_tokens}"
+            f"{self.model}/{self.gpu}/{self.parallel}/{self.weights}/{self.kv_preset}/ctx{self.context_limit_tokens}"
             f"/seqs{self.max_batch}/tpot{self.tpot_limit_ns}{ttft}"
         )
 
@@ -141,8 +142,34 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class MemoryRow:
+    """What a GPU of a replica holds at a context limit, where memory is known and latency is not.
+
+    `max_batch` is the largest batch size of the scenario's range with which the engine starts. `printed_tokens` and
+    `max_concurrency` are the engine's own figures. `reason` says why there is no latency.
+    """
+
+    model: str
+    gpu: str
+    parallel: str
+    weights: str
+    kv_preset: str
+    context_limit_tokens: int
+    max_batch: int
+    weights_bytes: int
+    available_kv_bytes: int
+    printed_tokens: int
+    pool_tokens: int
+    max_concurrency: Fraction
+    reason: str
+
+
+@dataclass(frozen=True)
 class CandidateTable:
-    """The table that the constraint program chooses from. `examined` counts configurations before any test."""
+    """The table that the constraint program chooses from. `examined` counts configurations before any test.
+
+    `memory_only` are choices that fit into memory and have no latency yet: they are refused.
+    """
 
     items: tuple[DemandItem, ...]
     demands: tuple[Demand, ...]
@@ -150,3 +177,4 @@ class CandidateTable:
     rejections: tuple[Rejection, ...]
     examined: int
     dominated: int
+    memory_only: tuple[MemoryRow, ...] = ()

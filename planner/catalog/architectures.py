@@ -1,220 +1,226 @@
-"""From the fields of a `config.json` to `ModelFacts`, for the model types that are understood; the rest is
-refused by name.
+"""From the fields of a `config.json` to `ModelFacts`, for the model types that are understood.
 
-A field that is missing is taken from the defaults of the model type where those are published (transformers),
-otherwise it is a mistake that is reported. Layers that keep something else than plain keys and values (Mamba
-state, linear attention, chunks, shared caches, sparse indexers) are never approximated.
+What KV needs and is missing or wrong is a sentence; what only weights need is named in `missing`. Parts whose bytes
+are not settled are named in `unsupported`; unknown model types are refused by name, or bounded on demand.
 Source: field rules of vLLM 0.33 `config/model.py`; defaults of transformers 5.23.0 configuration classes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from fractions import Fraction
 
+from planner.catalog.experts import feed_forward
+from planner.catalog.families import FAMILIES, REVEALING, TEXT_INSIDE, UNSETTLED, Family
+from planner.catalog.fields import MAX_COUNT, MAX_LAYERS, MAX_WIDTH, Fields
 from planner.catalog.files import Json
-from planner.catalog.types import ModelFacts
+from planner.catalog.layers import Kind, Sizes, draft_layers, kv_layers, layer_kinds
+from planner.catalog.quantization import native_weights
+from planner.catalog.types import AttentionKv, KvLayer, ModelFacts
+from planner.catalog.vision import tower_params
 
-MAX_COUNT = 2**31
-"""No field of a model comes near this; larger numbers are mistakes and would only cost time."""
-
-MAX_LAYERS = 10_000
 MAX_ROPE_FACTOR = 10_000
 
-
-@dataclass(frozen=True)
-class Family:
-    """What a model type implies beyond its fields. `defaults` are those of its transformers class."""
-
-    gated_ffn: bool = True
-    tied_embeddings: bool = False
-    attention_bias: bool = False
-    ffn_bias: bool = False
-    rotary: bool = True
-    windows: str = "none"
-    """Which layers slide: none, all, optional (`use_sliding_window`), layer_types, or unclear."""
-    experts: str = ""
-    """Where the experts are described: '', mixtral, qwen or deepseek."""
-    full_every: int = 0
-    """Every how many layers one is full when `layer_types` is missing; 0: `layer_types` is required."""
-    defaults: tuple[tuple[str, Json], ...] = ()
+_OUTER_FIELDS = ("tie_word_embeddings", "quantization_config", "compression_config")
+"""Fields that a multimodal config keeps outside `text_config`."""
 
 
-_GEMMA_3_TEXT = (
-    ("vocab_size", 262_208),
-    ("max_position_embeddings", 131_072),
-    ("num_attention_heads", 8),
-    ("num_key_value_heads", 4),
-    ("head_dim", 256),
-    ("sliding_window", 4_096),
-)
-_OPT = (("vocab_size", 50_272), ("max_position_embeddings", 2_048))
+def facts_of_config(model_id: str, tree: Mapping[str, Json], source: str) -> ModelFacts | str:
+    """Facts of a model from its config, or a sentence that says why there are none.
 
-FAMILIES: Mapping[str, Family] = {
-    "llama": Family(),
-    "olmo2": Family(),
-    "mistral": Family(windows="all"),
-    "mixtral": Family(windows="unclear", experts="mixtral"),
-    "phi3": Family(windows="unclear"),
-    "qwen2": Family(windows="optional", attention_bias=True),
-    "qwen2_moe": Family(windows="optional", attention_bias=True, experts="qwen"),
-    "qwen3": Family(windows="optional"),
-    "qwen3_moe": Family(windows="optional", experts="qwen"),
-    "opt": Family(
-        gated_ffn=False, tied_embeddings=True, attention_bias=True, ffn_bias=True, rotary=False, defaults=_OPT
-    ),
-    "gemma": Family(tied_embeddings=True),
-    "gemma2": Family(tied_embeddings=True, windows="layer_types", full_every=2),
-    "gemma3_text": Family(tied_embeddings=True, windows="layer_types", full_every=6, defaults=_GEMMA_3_TEXT),
-    "gpt_oss": Family(windows="layer_types", experts="mixtral", attention_bias=True, ffn_bias=True),
-    "deepseek_v2": Family(experts="deepseek"),
-    "deepseek_v3": Family(experts="deepseek"),
-    "kimi_k2": Family(experts="deepseek"),
-}
-
-_NOT_YET: tuple[tuple[str, str], ...] = (
-    ("mamba_d_state", "Mamba state"),
-    ("mamba_num_heads", "Mamba state"),
-    ("ssm_state_size", "Mamba state"),
-    ("hybrid_override_pattern", "hybrid Mamba layers"),
-    ("full_attention_interval", "linear attention layers"),
-    ("linear_conv_kernel_dim", "linear attention layers"),
-    ("attn_type_list", "linear attention layers"),
-    ("attention_chunk_size", "chunked local attention"),
-    ("num_kv_shared_layers", "KV shared across layers"),
-    ("index_head_dim", "a sparse-attention indexer"),
-    ("sparse_attention_config", "sparse attention"),
-    ("block_configs", "blocks of different shapes"),
-    ("dual_chunk_attention_config", "dual chunk attention"),
-    ("is_encoder_decoder", "encoder-decoder attention"),
-)
-"""Fields that, when set, mean that a layer stores something this release cannot count."""
+    A language model nested under `text_config` counts; its vision tower adds to the weights only.
+    """
+    model_type, inner = language_model(tree)
+    if not model_type:
+        return "model_type is missing, so the architecture is not known"
+    if inner is tree and model_type in TEXT_INSIDE and not _is_flat(tree):
+        return f"text_config is missing, which model_type '{model_type}' needs"
+    text_type = TEXT_INSIDE.get(model_type, model_type)
+    family = FAMILIES.get(text_type)
+    if family is None:
+        return refused_type(model_type, inner)
+    facts = text_facts(model_id, text_type, family, inner, source, str(tree.get("note") or ""))
+    if isinstance(facts, str):
+        return f"text_config: {facts}" if inner is not tree else facts
+    return _with_tower(facts, tree) if inner is not tree or tree.get("vision_config") else facts
 
 
-class Fields:
-    """Typed access to a config; what is missing or wrong is collected in `problems`, never raised."""
+def is_understood(tree: Mapping[str, Json]) -> bool:
+    """Whether the model type of a config is known, whatever is wrong with its fields."""
+    model_type = language_model(tree)[0]
+    return not model_type or TEXT_INSIDE.get(model_type, model_type) in FAMILIES
 
-    def __init__(self, tree: Mapping[str, Json], defaults: Mapping[str, Json]) -> None:
-        self._tree = tree
-        self._defaults = defaults
-        self.problems: list[str] = []
 
-    def value(self, key: str) -> Json:
-        """The field, or the default of the model type; null counts as absent."""
-        found = self._tree.get(key)
-        return self._defaults.get(key) if found is None else found
+def language_model(tree: Mapping[str, Json]) -> tuple[str, Mapping[str, Json]]:
+    """(model type, fields) of the language model inside a config, which may be the config itself."""
+    outer = str(tree.get("model_type") or "")
+    inner = tree.get("text_config")
+    if not isinstance(inner, dict):
+        return outer, tree
+    merged = dict(inner)
+    for key in _OUTER_FIELDS:
+        if key in tree:
+            merged.setdefault(key, tree[key])
+    own = str(inner.get("model_type") or "")
+    return (own if own in FAMILIES else TEXT_INSIDE.get(outer, own or outer)), merged
 
-    def count(self, key: str, default: int | None = None, *, most: int = MAX_COUNT) -> int:
-        """A positive integer. 0 counts as absent, as engines read it. Without default it must be there."""
-        found = self.value(key)
-        if found is None or found == 0:
-            if default is None:
-                self.problems.append(f"{key} is missing")
-            return 1 if default is None else default
-        if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= most:
-            self.problems.append(f"{key} is {found!r}, which is no whole number from 1 to {most:,}")
-            return 1
-        return found
 
-    def flag(self, key: str, default: bool) -> bool:
-        """True or false."""
-        found = self.value(key)
-        if found is None:
-            return default
-        if not isinstance(found, bool):
-            self.problems.append(f"{key} is {found!r}, which is neither true nor false")
-            return default
-        return found
+def _is_flat(tree: Mapping[str, Json]) -> bool:
+    """Whether a multimodal config carries the fields of its language model itself, as Qwen2-VL does."""
+    return tree.get("hidden_size") is not None
 
-    def table(self, key: str) -> Mapping[str, Json]:
-        """A nested object, empty when absent."""
-        found = self.value(key)
-        return found if isinstance(found, dict) else {}
+
+def _with_tower(facts: ModelFacts, tree: Mapping[str, Json]) -> ModelFacts:
+    vision = tree.get("vision_config")
+    outer = str(tree.get("model_type") or "")
+    params = tower_params(vision, outer, facts.hidden_size) if isinstance(vision, dict) else "vision tower"
+    if isinstance(params, str):
+        return replace(facts, missing=(*facts.missing, params))
+    return replace(facts, vision_params=params)
 
 
 def refused_type(model_type: str, tree: Mapping[str, Json]) -> str:
     """The sentence that refuses a model type, with what its fields show it to hold."""
-    parts = sorted({what for key, what in _NOT_YET if tree.get(key)})
+    parts = sorted({what for key, what in REVEALING if tree.get(key)})
     reason = f" (it has {', '.join(parts)})" if parts else ""
-    known = ", ".join(sorted(FAMILIES))
-    return f"model_type '{model_type}' is not understood yet{reason}; understood are {known}"
+    return f"model_type '{model_type}' is not understood yet{reason}; understood are {', '.join(sorted(FAMILIES))}"
 
 
-def text_facts(model_id: str, model_type: str, tree: Mapping[str, Json], source: str, note: str) -> ModelFacts | str:
-    """Facts of a language model, or a sentence that lists every field that is missing or wrong."""
-    family = FAMILIES.get(model_type)
-    if family is None:
-        return refused_type(model_type, tree)
-    fields = Fields(tree, dict(family.defaults))
-    unsupported = [what for key, what in _NOT_YET if tree.get(key)]
-    if tree.get("kv_lora_rank") and family.experts != "deepseek":
-        unsupported.append("latent attention (kv_lora_rank)")
-    hidden = fields.count("hidden_size")
-    heads = fields.count("num_attention_heads", most=MAX_LAYERS)
-    latent = fields.count("kv_lora_rank", 0) if family.experts == "deepseek" else 0
-    kv_heads = 1 if latent else fields.count("num_key_value_heads", heads, most=MAX_LAYERS)
-    head_dim, v_head_dim = _head_sizes(fields, hidden, heads, latent)
-    if heads % kv_heads:
-        fields.problems.append(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
-    layers = fields.count("num_hidden_layers", most=MAX_LAYERS)
-    positions = fields.count("max_position_embeddings")
-    context, rope_positions = _positions(fields, model_type, positions, unsupported)
-    ffn = fields.count("ffn_dim" if model_type == "opt" else "intermediate_size")
-    experts = _experts(fields, family, layers, ffn, unsupported)
+def text_facts(
+    model_id: str, model_type: str, family: Family, tree: Mapping[str, Json], source: str, note: str
+) -> ModelFacts | str:
+    """Facts of a language model, or a sentence that lists every field of KV that is missing or wrong."""
+    fields = Fields(tree, family.defaults)
+    unsupported = [what for key, what in UNSETTLED if tree.get(key)]
+    context, rope_positions = _positions(fields, model_type, unsupported)
+    sizes = _sizes(fields, family, context, unsupported)
+    layers = _layer_count(fields, family)
+    kinds = layer_kinds(fields, family, layers, unsupported)
+    kept = kv_layers(fields, family, kinds, sizes, unsupported) if len(kinds) == layers else ()
+    ffn = feed_forward(fields, family, kinds, sizes.hidden)
+    common = _common_attention(kept, sizes)
     facts = ModelFacts(
         id=model_id,
         model_type=model_type,
-        layers=layers,
-        hidden_size=hidden,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        v_head_dim=v_head_dim,
-        ffn_size=ffn,
+        layers=len(kept),
+        hidden_size=sizes.hidden,
+        heads=sizes.heads,
+        kv_heads=common.kv_heads,
+        head_dim=common.key_dim,
+        v_head_dim=sizes.value_dim if sizes.latent_rank else common.value_dim,
+        ffn_size=ffn.dense_size,
         gated_ffn=family.gated_ffn,
-        vocab_size=fields.count("vocab_size"),
+        vocab_size=fields.weight_count("vocab_size", "padded_vocab_size"),
         max_context_tokens=context,
         tied_embeddings=fields.flag("tie_word_embeddings", family.tied_embeddings),
-        layer_windows=_windows(fields, family, layers, context, unsupported),
-        kv_lora_rank=latent,
-        q_lora_rank=fields.count("q_lora_rank", 0) if latent else 0,
-        qk_rope_head_dim=fields.count("qk_rope_head_dim") if latent else 0,
-        qk_nope_head_dim=fields.count("qk_nope_head_dim") if latent else 0,
-        experts=experts.total,
-        experts_per_token=experts.per_token,
-        expert_ffn_size=experts.ffn,
-        shared_experts=experts.shared,
-        dense_layers=experts.dense_layers,
-        native_weights=_native_weights(fields, model_type, unsupported),
+        kv_layers=kept,
+        ffn_layers=ffn.layers,
+        draft_layers=draft_layers(fields, kept, kinds, sizes),
+        kv_lora_rank=sizes.latent_rank,
+        q_lora_rank=fields.count("q_lora_rank", default=0) if sizes.latent_rank else 0,
+        qk_rope_head_dim=sizes.rope_dim,
+        qk_nope_head_dim=fields.weight_count("qk_nope_head_dim") if sizes.latent_rank else 0,
+        experts=ffn.experts,
+        experts_per_token=ffn.per_token,
+        expert_ffn_size=ffn.expert_size,
+        shared_experts=ffn.shared,
+        native_weights=native_weights(fields),
         unsupported=tuple(dict.fromkeys(unsupported)),
+        missing=tuple(dict.fromkeys(_missing(fields, family, kinds))),
         source=source,
         attention_bias=fields.flag("attention_bias", False) or family.attention_bias,
         ffn_bias=fields.flag("mlp_bias", False) or family.ffn_bias,
-        rope_positions=rope_positions if family.rotary else 0,
+        rope_positions=rope_positions if family.rotary or fields.text("position_embedding_type") == "rope" else 0,
         note=note,
     )
-    return "; ".join(fields.problems) if fields.problems else facts
+    return "; ".join(dict.fromkeys(fields.problems)) if fields.problems else facts
 
 
-def _head_sizes(fields: Fields, hidden: int, heads: int, latent: int) -> tuple[int, int]:
-    """Sizes of a K and a V vector; latent attention: the latent with its rotary part, and the value head."""
-    if latent:
-        return latent + fields.count("qk_rope_head_dim"), fields.count("v_head_dim")
-    if fields.value("head_dim") in (None, 0) and hidden % heads:
+def _missing(fields: Fields, family: Family, kinds: tuple[Kind, ...]) -> list[str]:
+    """What the weights of this model need and its fields do not settle."""
+    missing = list(fields.missing)
+    if family.layout == "blocks":
+        missing.append("feed-forward widths of block_configs")
+    if "both" in kinds and family.layout != "both":
+        missing.append("weights of the shared attention blocks")
+    if fields.count("hidden_size_per_layer_input", default=0):
+        missing.append("per-layer embeddings (hidden_size_per_layer_input)")
+    return missing
+
+
+def _layer_count(fields: Fields, family: Family) -> int:
+    """Layers of the model; a layer with two attention parts counts as two (LongCat-Flash)."""
+    if family.layout == "pairs":
+        return 2 * fields.count("num_layers", "num_hidden_layers", most=MAX_LAYERS)
+    listed = len(fields.items("layers_block_type")) or len(fields.text("hybrid_override_pattern"))
+    default = min(listed, MAX_LAYERS) or None
+    return fields.count("num_hidden_layers", "n_layer", "n_layers", "num_layers", default=default, most=MAX_LAYERS)
+
+
+def _sizes(fields: Fields, family: Family, context: int, unsupported: list[str]) -> Sizes:
+    """Hidden size, heads and head sizes, in vLLM's order of fields."""
+    hidden = fields.count("hidden_size", "n_embd", "d_model")
+    heads = fields.count("num_attention_heads", "n_head", "n_heads", most=MAX_LAYERS)
+    index_dim = fields.count("index_head_dim", default=0, most=MAX_WIDTH)
+    if index_dim and not family.indexer:
+        unsupported.append("a sparse-attention indexer (index_head_dim)")
+    if fields.value("kv_lora_rank") is not None and not family.latent:
+        unsupported.append("latent attention (kv_lora_rank)")
+    rank = fields.count("kv_lora_rank", default=0, most=MAX_WIDTH) if family.latent else 0
+    if rank:
+        rope = fields.count("qk_rope_head_dim", most=MAX_WIDTH)
+        value = fields.weight_count("v_head_dim")
+        return Sizes(hidden, heads, 1, rank + rope, value, context, rank, rope, index_dim * family.indexer)
+    kv_heads = _kv_heads(fields, family, heads)
+    key_dim = _head_dim(fields, family, hidden, heads)
+    value = fields.count("v_head_dim", default=key_dim, most=MAX_WIDTH)
+    if heads % kv_heads:
+        fields.problems.append(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
+    return Sizes(hidden, heads, kv_heads, key_dim, value, context, index_dim=index_dim * family.indexer)
+
+
+def _kv_heads(fields: Fields, family: Family, heads: int) -> int:
+    if family.kv_heads == "multi_query":
+        new = fields.flag("new_decoder_architecture", False)
+        if not new and fields.flag("multi_query", False):
+            return 1
+        if not new and fields.value("new_decoder_architecture") is not None:
+            return heads  # Falcon without either switch has plain multi-head attention.
+    if family.kv_heads == "attn_config":
+        return fields.inside("attn_config").count("kv_n_heads", default=heads, most=MAX_LAYERS)
+    names = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
+    return fields.count(*names, default=heads, most=MAX_LAYERS)
+
+
+def _head_dim(fields: Fields, family: Family, hidden: int, heads: int) -> int:
+    names = ("head_dim", "attention_head_dim", "hidden_size_per_head")
+    found = fields.count(*names, default=0, most=MAX_WIDTH)
+    if not found and hidden % heads:
         fields.problems.append(f"head_dim is missing and hidden_size {hidden} is no multiple of {heads} heads")
-    head_dim = fields.count("head_dim", hidden // heads or 1, most=65_536)
-    return head_dim, head_dim
+    return found or family.head_dim_factor * hidden // heads or 1
 
 
-def _positions(fields: Fields, model_type: str, positions: int, unsupported: list[str]) -> tuple[int, int]:
-    """(longest context that the engine accepts, rows of its rotary tables).
+def _common_attention(kept: tuple[KvLayer, ...], sizes: Sizes) -> AttentionKv:
+    """The attention layer that occurs most often, whatever its reach."""
+    shapes = Counter(replace(layer, reach="full", window_tokens=0) for layer in kept if isinstance(layer, AttentionKv))
+    return shapes.most_common(1)[0][0] if shapes else sizes.attention
 
-    YaRN counts from its original length, linear and dynamic scaling stretch `max_position_embeddings`, llama3
-    and longrope leave it. Gemma-3 states the stretched length already, and keeps a second, unscaled table for
-    its sliding layers.
+
+def _positions(fields: Fields, model_type: str, unsupported: list[str]) -> tuple[int, int]:
+    """(longest context that the engine accepts, rows of its rotary tables); 0 where the config does not say.
+
+    `model_max_length` wins, as Command-R needs. YaRN counts from its original length, linear and dynamic scaling
+    stretch `max_position_embeddings`, llama3 and longrope leave it. Gemma-3 states the stretched length already, and
+    keeps a second, unscaled table for its sliding layers.
     """
+    names = ("n_positions", "max_sequence_length", "max_seq_len", "seq_length")
+    stated = fields.count("model_max_length", default=0)
+    positions = stated or fields.weight_count("max_position_embeddings", *names)
     scaling = fields.table("rope_scaling") or fields.table("rope_parameters")
+    if "full_attention" in scaling and isinstance(scaling["full_attention"], dict):
+        scaling = scaling["full_attention"]
     kind = str(scaling.get("rope_type") or scaling.get("type") or "default")
     factor = scaling.get("factor", 1)
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor <= MAX_ROPE_FACTOR:
@@ -229,94 +235,6 @@ def _positions(fields: Fields, model_type: str, positions: int, unsupported: lis
         original = scaling.get("original_max_position_embeddings")
         start = original if isinstance(original, int) and 0 < original <= MAX_COUNT else positions
         return int(start * scale), int(start * scale)
-    if kind not in ("default", "llama3", "longrope", "su", "mrope"):
+    if kind not in ("default", "llama3", "longrope", "su", "mrope", "proportional"):
         unsupported.append(f"rope_scaling of type '{kind}'")
     return positions, positions
-
-
-@dataclass(frozen=True)
-class _Experts:
-    total: int = 0
-    per_token: int = 0
-    ffn: int = 0
-    shared: int = 0
-    dense_layers: int = 0
-
-
-def _experts(fields: Fields, family: Family, layers: int, ffn: int, unsupported: list[str]) -> _Experts:
-    if not family.experts:
-        return _Experts()
-    if family.experts == "mixtral":
-        return _Experts(fields.count("num_local_experts"), fields.count("num_experts_per_tok"), ffn)
-    expert_ffn = fields.count("moe_intermediate_size")
-    per_token = fields.count("num_experts_per_tok")
-    if family.experts == "deepseek":
-        if fields.count("moe_layer_freq", 1) != 1:
-            unsupported.append("experts in only some layers (moe_layer_freq)")
-        shared = fields.count("n_shared_experts", 0)
-        dense = fields.count("first_k_dense_replace", 0, most=layers)
-        return _Experts(fields.count("n_routed_experts"), per_token, expert_ffn, shared, dense)
-    if fields.count("decoder_sparse_step", 1) != 1 or fields.value("mlp_only_layers"):
-        unsupported.append("experts in only some layers (decoder_sparse_step, mlp_only_layers)")
-    shared_ffn = fields.count("shared_expert_intermediate_size", 0)
-    if shared_ffn % expert_ffn:
-        unsupported.append("a shared expert of another width (shared_expert_intermediate_size)")
-    return _Experts(fields.count("num_experts"), per_token, expert_ffn, shared_ffn // expert_ffn)
-
-
-def _windows(fields: Fields, family: Family, layers: int, context: int, unsupported: list[str]) -> tuple[int, ...]:
-    """The window of each layer. 0 is full attention, and so is a window that covers the whole context."""
-    window = fields.count("sliding_window", 0)
-    if family.windows == "optional" and not fields.flag("use_sliding_window", False):
-        window = 0
-    if not 0 < window < context:
-        window = 0
-    kinds = fields.value("layer_types")
-    if isinstance(kinds, list) and kinds:
-        return _windows_by_kind(fields, kinds, window, layers, unsupported)
-    if not window or family.windows == "none":
-        return (0,) * layers
-    if family.windows == "all":
-        return (window,) * layers
-    if family.windows == "layer_types" and family.full_every:
-        every = fields.count("sliding_window_pattern", family.full_every, most=layers + 1)
-        return tuple(0 if (layer + 1) % every == 0 else window for layer in range(layers))
-    unsupported.append(f"a sliding_window of {window:,} tokens without layer_types")
-    return (0,) * layers
-
-
-def _windows_by_kind(
-    fields: Fields, kinds: list[Json], window: int, layers: int, unsupported: list[str]
-) -> tuple[int, ...]:
-    if len(kinds) != layers:
-        fields.problems.append(f"layer_types lists {len(kinds)} layers, num_hidden_layers says {layers}")
-    others = sorted({str(kind) for kind in kinds} - {"full_attention", "sliding_attention"})
-    unsupported.extend(f"layers of type '{kind}'" for kind in others)
-    return tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
-
-
-def _native_weights(fields: Fields, model_type: str, unsupported: list[str]) -> str:
-    """The dtype in which the checkpoint ships: bf16 (any 16 or 32-bit float), fp8 or mxfp4."""
-    found = fields.value("quantization_config") or fields.value("compression_config")
-    if not isinstance(found, dict) or not found:
-        return "bf16"
-    method = str(found.get("quant_method") or found.get("quant_algo") or "unnamed").lower()
-    if method == "modelopt":
-        method = str(found.get("quant_algo", method)).lower()
-    if method == "compressed-tensors" and _all_fp8(found.get("config_groups")):
-        method = "fp8"
-    if method == "fp8" or (method == "mxfp4" and model_type == "gpt_oss"):
-        return method
-    unsupported.append(f"weights quantized with '{method}'")
-    return method
-
-
-def _all_fp8(groups: Json) -> bool:
-    """Whether every group of a compressed-tensors config stores weights as 8-bit floats."""
-    if not isinstance(groups, dict) or not groups:
-        return False
-    for group in groups.values():
-        weights = group.get("weights") if isinstance(group, dict) else None
-        if not isinstance(weights, dict) or weights.get("num_bits") != 8 or weights.get("type") != "float":
-            return False
-    return True

@@ -51,6 +51,7 @@ def _facts(gpu_id: str, row: dict[str, Json]) -> GpuFacts:
         source=str(row["source"]),
         estimated=(("memory_bytes",) if memory_estimated else ()) + tuple(names),
         nvlink=bool(row["nvlink"]),
+        driver_bytes=int(_number(row, "driver_mib") * 2**20),
         note=str(row.get("note", "")),
     )
 

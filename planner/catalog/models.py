@@ -1,19 +1,22 @@
-"""Models, read from Hugging Face `config.json` files: those of the catalog by id, or a path of the user's."""
+"""Models, read from Hugging Face `config.json` files: those of the catalog by id or hub id, or a path of the user's."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
-from planner.catalog.architectures import Fields, refused_type, text_facts
+from planner.catalog.architectures import facts_of_config as facts_of_config
+from planner.catalog.architectures import is_understood
+from planner.catalog.bounds import bounded_facts as bounded_facts
 from planner.catalog.files import Json, model_paths, read_json_object
 from planner.catalog.types import ModelFacts
 
-_TEXT_INSIDE = {"gemma3": "gemma3_text"}
-"""Multimodal types whose vision tower is understood, and the type of the language model inside."""
+Bound = Literal["", "low", "high"]
+
+_HUB_IDS = Path(__file__).parent / "hub_ids.yaml"
 
 
 def model_ids() -> tuple[str, ...]:
@@ -21,108 +24,89 @@ def model_ids() -> tuple[str, ...]:
     return tuple(sorted(model_paths()))
 
 
-def load_model(ref: str, base_dir: Path) -> ModelFacts | str:
+def load_model(ref: str, base_dir: Path, bound: Bound = "") -> ModelFacts | str:
     """Facts of a model, or a sentence that says why there are none.
 
     Args:
-        ref: a catalog id, or the path of a `config.json` or of a folder that holds one.
+        ref: a catalog id or a hub id that the catalog knows (`org/name`), in any case; or the path of a
+            `config.json`, a model folder or a checkpoint; or a hub id that the local cache holds.
         base_dir: the folder from which a relative path counts.
+        bound: which bound to give where the architecture is not understood; "" refuses it by name.
 
     >>> load_model("llama-3.1-8b", Path()).kv_heads
     8
+    >>> load_model("Qwen/Qwen3-32B", Path()).id
+    'qwen3-32b'
     """
     if ref in model_paths():
-        return _catalog_model(ref)
+        return _catalog_model(ref, bound)
     if not ref.strip() or "\0" in ref:
         return "a model needs a catalog id or the path of a config.json"
-    path = base_dir / ref
-    try:
-        path = path / "config.json" if path.is_dir() else path
-        if path.exists():
-            return _user_model(ref, path)
-    except OSError as error:
-        return f"'{ref}' cannot be read: {error.strerror or error}"
-    if "/" in ref or ref.endswith(".json"):
-        return f"no file '{ref}' (paths count from the file that names them)"
+    known = ref.lower() if ref.lower() in model_paths() else hub_ids().get(ref.lower())
+    if _stands_on_disk(ref, base_dir) or (known is None and _looks_like_path(ref)):
+        return _user_model(ref, base_dir, bound)
+    if known is not None:
+        return _catalog_model(known, bound)
     close = difflib.get_close_matches(ref.lower(), model_ids(), n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'?" if close else "`kvplan catalog list` names the known ones"
     return f"unknown model '{ref}'; {hint} A path to a config.json works too"
 
 
 @cache
-def _catalog_model(model_id: str) -> ModelFacts | str:
+def hub_ids() -> Mapping[str, str]:
+    """Catalog ids by hub id in lower case: lines of `hub id: catalog id`, written by `planner.catalog.hub_index`.
+
+    One small file, so that a hub id is found without opening every model of the catalog.
+    """
+    lines = _HUB_IDS.read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition(": ") for line in lines if line and not line.startswith("#"))
+    return {hub_id: model_id for hub_id, _, model_id in pairs}
+
+
+@cache
+def _catalog_model(model_id: str, bound: Bound) -> ModelFacts | str:
     tree = read_json_object(model_paths()[model_id])
     if isinstance(tree, str):
         return f"catalog file of '{model_id}' {tree}"
     alias = tree.get("alias_of")
     if isinstance(alias, str):
-        return _catalog_model(alias)
-    return _facts(model_id, tree, str(tree.get("source", "")))
+        return _catalog_model(alias, bound)
+    return _facts(model_id, tree, str(tree.get("source", "")), bound)
 
 
-def _user_model(ref: str, path: Path) -> ModelFacts | str:
-    tree = read_json_object(path)
-    if isinstance(tree, str):
-        return f"'{ref}' {tree}"
-    facts = _facts(ref, tree, f"{ref} (config.json given by the user)")
-    return f"'{ref}': {facts}" if isinstance(facts, str) else facts
+def _stands_on_disk(ref: str, base_dir: Path) -> bool:
+    try:
+        return (base_dir / ref).exists()
+    except (OSError, ValueError):
+        return False
 
 
-def _facts(model_id: str, tree: Mapping[str, Json], source: str) -> ModelFacts | str:
-    model_type = tree.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        return "model_type is missing, so the architecture is not known"
-    note = str(tree.get("note", ""))
-    inner = tree.get("text_config")
-    if isinstance(inner, dict):
-        return _multimodal_facts(model_id, model_type, tree, inner, source, note)
-    if model_type in _TEXT_INSIDE:
-        return f"text_config is missing, which model_type '{model_type}' needs"
-    return text_facts(model_id, model_type, tree, source, note)
+def _looks_like_path(ref: str) -> bool:
+    return "/" in ref or ref.endswith((".json", ".gguf", ".safetensors"))
 
 
-def _multimodal_facts(
-    model_id: str,
-    model_type: str,
-    tree: Mapping[str, Json],
-    inner: Mapping[str, Json],
-    source: str,
-    note: str,
-) -> ModelFacts | str:
-    text_type = _TEXT_INSIDE.get(model_type)
-    if text_type is None:
-        known = ", ".join(sorted(_TEXT_INSIDE))
-        return f"{refused_type(model_type, inner)}, and with a vision tower {known}"
-    merged = dict(inner)
-    for key in ("tie_word_embeddings", "quantization_config"):
-        if key in tree:
-            merged.setdefault(key, tree[key])
-    facts = text_facts(model_id, text_type, merged, source, note)
-    if isinstance(facts, str):
-        return f"text_config: {facts}"
-    vision = tree.get("vision_config")
-    params = _siglip_params(vision, facts.hidden_size) if isinstance(vision, dict) else "it is missing"
-    if isinstance(params, str):
-        return f"vision_config: {params}"
-    return replace(facts, vision_params=params)
+def _user_model(ref: str, base_dir: Path, bound: Bound) -> ModelFacts | str:
+    """A model on the disk: a config, a folder, a checkpoint, or a hub id that the local cache holds."""
+    from planner.catalog.checkpoint import read_checkpoint
+
+    found = read_checkpoint(ref, base_dir)
+    if isinstance(found, str):
+        return found
+    if found.config is None:
+        return f"'{found.source}' holds tensors but no architecture; put the model's config.json beside it"
+    facts = _facts(ref, found.config, user_source(ref, found.kind), bound)
+    return f"'{found.source}': {facts}" if isinstance(facts, str) else facts
 
 
-def _siglip_params(vision: Mapping[str, Json], text_hidden: int) -> int | str:
-    """Parameters of a SigLIP tower and the projection into the language model.
+def user_source(ref: str, kind: str) -> str:
+    """The source of a model that was read from the user's own files."""
+    return f"{ref} ({'config.json' if kind == 'config' else kind} given by the user)"
 
-    layers * (4 h^2 + 2 h I, with biases and two norms) + patches + positions + projector. Source:
-    transformers SiglipVisionModel and Gemma3MultiModalProjector.
-    """
-    if vision.get("model_type") != "siglip_vision_model":
-        return f"model_type '{vision.get('model_type')}' is not understood yet"
-    fields = Fields(vision, {})
-    hidden, ffn = fields.count("hidden_size"), fields.count("intermediate_size")
-    layers = fields.count("num_hidden_layers", most=10_000)
-    patch = fields.count("patch_size", most=10_000)
-    patches_per_side = fields.count("image_size", most=100_000) // patch
-    if fields.problems:
-        return "; ".join(fields.problems)
-    attention = 4 * hidden * hidden + 4 * hidden
-    layer = attention + 2 * hidden * ffn + hidden + ffn + 4 * hidden
-    embeddings = 3 * patch * patch * hidden + hidden + patches_per_side**2 * hidden
-    return layers * layer + embeddings + 2 * hidden + hidden * text_hidden + hidden
+
+def _facts(model_id: str, tree: Mapping[str, Json], source: str, bound: Bound) -> ModelFacts | str:
+    facts = facts_of_config(model_id, tree, source)
+    understood = is_understood(tree) if isinstance(facts, str) else not facts.unsupported
+    if understood or not bound:
+        return facts
+    pair = bounded_facts(model_id, tree, source)
+    return pair if isinstance(pair, str) else pair[bound == "high"]

@@ -1,41 +1,45 @@
-"""The KV block pool of one replica: what the engine's memory budget leaves, in blocks, and whether a sequence
-fits.
+"""Memory of one GPU of a replica: what the engine's budget leaves for KV, and whether a sequence fits.
 
-budget = utilization * total; pool = budget - weights - activation peak - non-torch - CUDA graphs (where the
-release takes them from the budget). The identity holds on 72 single-stage vLLM start-up logs within 0.02 GiB.
+budget = weights + activations + non-torch memory + CUDA graphs + what the user keeps free + KV, exactly. Each
+stage of a pipeline has a budget of its own; the stage whose pool is smallest limits all of them.
 Source: vLLM `gpu_worker.py` (`determine_available_memory`) and `v1/core/kv_cache_utils.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 
+from planner.catalog.parallel import Parallel
 from planner.catalog.types import Bottleneck, EngineRules, GpuFacts, KvStorage, ModelFacts, Refusal
-from planner.memory.kv import block_bytes, kv_bytes_per_token, layer_pool, request_blocks
-from planner.memory.overhead import CUDA_GRAPHS_GIB, GIB, Overheads, overheads
-from planner.memory.weights import WeightDtype, weight_bytes
+from planner.memory.block_pool import KvPool as KvPool
+from planner.memory.block_pool import kv_pool as kv_pool
+from planner.memory.block_pool import pool_of
+from planner.memory.budget import KvBudget, kv_budget
+from planner.memory.groups import PoolLayout
+from planner.memory.kv import KvSetup, kv_bytes_per_token, pool_layout
+from planner.memory.layers import Same
+from planner.memory.overhead import GIB
+from planner.memory.weights import weight_bytes
 
 _SIXTEEN_BIT = {"bf16": "auto", "fp16": "auto", "float16": "auto", "bfloat16": "auto"}
-_BLACKWELL_MLA_BLOCK_TOKENS = 128
-_NULL_BLOCKS = 1
 _SHAPES = (2, 4, 8)
 
 
 @dataclass(frozen=True)
 class ReplicaMemory:
-    """Memory of one rank (one GPU) of a replica, in bytes, and the pool of KV blocks that it leaves.
+    """Memory of one GPU of a replica, in bytes, and the pool of KV blocks that it leaves.
 
-    budget_bytes = weights_bytes + activation_bytes + non_torch_bytes + cuda_graph_bytes + available_kv_bytes,
-    exactly. `cuda_graph_bytes` is 0 where the release captures graphs outside its budget. `margin_bytes` is
+    budget_bytes = weights_bytes + activation_bytes + non_torch_bytes + cuda_graph_bytes + extra_bytes +
+    available_kv_bytes, exactly, on `stage`, the one whose pool is smallest. `cuda_graph_bytes` is 0 where the
+    release captures graphs outside its budget; `extra_bytes` is what the user keeps free. `margin_bytes` is
     the part of `non_torch_bytes` that is kept free because the overheads were not measured there.
 
-    `blocks` is what the engine reports (`num_gpu_blocks`); one of them is the null block, so requests get
-    `usable_blocks`. Every block costs `block_bytes`; a request of c tokens takes `kv.request_blocks` of them.
-    `pool_tokens` is the tokens that fit if no window helped: usable_blocks / groups * block_tokens, with
-    `groups` 1 unless layers of several kinds share the pool. `max_concurrency` is the engine's own figure:
-    blocks / blocks_per_max_sequence.
+    `blocks` is what the engine reports (`num_gpu_blocks`); one of them is the null block of vLLM, so requests
+    get `usable_blocks`. Every block costs `block_bytes`. `pool_tokens` is the tokens that fit if no window
+    helped. `printed_tokens` and `max_concurrency` are the engine's own figures at the context limit.
     """
 
     total_bytes: int
@@ -56,25 +60,10 @@ class ReplicaMemory:
     estimated: tuple[str, ...]
     groups: int = 1
     margin_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class BlockPool:
-    """Blocks that fit into some bytes. `in_flight_tokens`: what a window may hold beyond its width."""
-
-    block_tokens: int
-    block_bytes: int
-    blocks: int
-    in_flight_tokens: int
-
-    @property
-    def usable_blocks(self) -> int:
-        """Blocks that requests can get: all but the null block."""
-        return max(0, self.blocks - _NULL_BLOCKS)
-
-    def request_blocks(self, model: ModelFacts, context_tokens: int) -> int:
-        """Blocks that one request of this length takes."""
-        return request_blocks(model, context_tokens, self.block_tokens, self.in_flight_tokens)
+    printed_tokens: int = 0
+    extra_bytes: int = 0
+    stage: int = 0
+    state_bytes_per_sequence: int = 0
 
 
 def replica_memory(
@@ -82,208 +71,199 @@ def replica_memory(
     gpu: GpuFacts,
     engine: EngineRules,
     *,
-    tp: int,
-    weights: WeightDtype,
+    shape: Parallel,
+    weights: str,
     storage: KvStorage,
     kv_dtype: str,
     context_limit_tokens: int,
     max_num_seqs: int,
     max_num_batched_tokens: int,
-    utilization_ppm: int,
+    utilization_ppm: int | None,
+    speculative_tokens: int = 0,
+    weights_bytes: int | None = None,
+    extra_bytes: int = 0,
+    available_kv_bytes: int | None = None,
+    recurrent_blocks: int | None = None,
+    hybrid_manager: bool = True,
 ) -> ReplicaMemory | Refusal:
-    """Memory of one rank of a replica, or why the replica cannot start.
+    """Memory of one GPU of a replica, or why the replica cannot start.
 
     Args:
         weights: dtype of the linear layers.
         storage: bytes of a stored K and V vector; `kv_dtype` is the engine's name for it (bf16 means `auto`).
         context_limit_tokens: the engine's `max_model_len`; one sequence of it must fit.
+        utilization_ppm: the engine's share of the GPU; None is its default.
+        weights_bytes: bytes of the weights on the GPU that holds most, where the user knows them.
+        extra_bytes: bytes kept free on each GPU.
+        available_kv_bytes: bytes for KV on each GPU, where they are known; nothing else is then accounted.
 
     >>> from pathlib import Path
     >>> from planner.catalog import load_engine, load_gpu, load_model
     >>> from planner.catalog.types import BF16_KV
     >>> model, gpu = load_model("llama-3.1-8b", Path()), load_gpu("h100-sxm-80gb")
-    >>> memory = replica_memory(model, gpu, load_engine("vllm@0.19"), tp=1, weights="bf16", storage=BF16_KV,
-    ...     kv_dtype="bf16", context_limit_tokens=8192, max_num_seqs=1024, max_num_batched_tokens=8192,
-    ...     utilization_ppm=950_000)
+    >>> memory = replica_memory(model, gpu, load_engine("vllm@0.19"), shape=Parallel(), weights="bf16",
+    ...     storage=BF16_KV, kv_dtype="bf16", context_limit_tokens=8192, max_num_seqs=1024,
+    ...     max_num_batched_tokens=8192, utilization_ppm=950_000)
     >>> round(memory.available_kv_bytes / 2**30, 1)  # log: 58.11
     58.1
     """
-    if min(tp, context_limit_tokens, max_num_seqs, max_num_batched_tokens) < 1:
-        raise ValueError("Expected tp, context limit, sequences and batched tokens of at least 1.")
-    refusal = _refused(model, engine, storage, kv_dtype, context_limit_tokens)
+    refusal = _refused(model, engine, kv_dtype, context_limit_tokens)
     if refusal is not None:
         return refusal
-    at_shape = partial(
-        _memory_at,
+    setup = KvSetup(
         model,
-        gpu,
         engine,
-        weights,
         storage,
+        shape,
         context_limit_tokens,
-        max_num_seqs,
         max_num_batched_tokens,
-        gpu.memory_bytes * utilization_ppm // 1_000_000,
+        speculative_tokens,
+        recurrent_blocks,
+        hybrid_manager,
+        gpu=gpu,
     )
-    memory = at_shape(tp)
-    if isinstance(memory, ReplicaMemory) or memory.bottleneck is not Bottleneck.MEMORY or memory.nearest:
+    if available_kv_bytes is not None:
+        layout = pool_layout(setup)
+        if isinstance(layout, Refusal):
+            return layout
+        return _checked(setup, gpu, layout, [_known_budget(available_kv_bytes)] * shape.pp)
+    at_shape = partial(_at_shape, setup, gpu, weights, max_num_seqs, utilization_ppm, weights_bytes, extra_bytes)
+    memory = at_shape(shape)
+    if not isinstance(memory, Refusal) or memory.bottleneck is not Bottleneck.MEMORY or memory.nearest is not None:
         return memory
-    wider = (shape for shape in _SHAPES if shape > tp and isinstance(at_shape(shape), ReplicaMemory))
-    shape = next(wider, None)
-    return memory if shape is None else replace(memory, nearest=f"tp{shape}")
+    if weights_bytes is not None:
+        return memory
+    wider = (replace(shape, tp=tp) for tp in _SHAPES if tp > shape.tp)
+    fits = next((wide for wide in wider if isinstance(at_shape(wide), ReplicaMemory)), None)
+    return memory if fits is None else replace(memory, nearest=str(fits))
 
 
-def _memory_at(
-    model: ModelFacts,
+def _at_shape(
+    setup: KvSetup,
     gpu: GpuFacts,
-    engine: EngineRules,
-    weights: WeightDtype,
-    storage: KvStorage,
-    context_limit_tokens: int,
+    weights: str,
     max_num_seqs: int,
-    max_num_batched_tokens: int,
-    budget_bytes: int,
-    tp: int,
+    utilization_ppm: int | None,
+    weights_bytes: int | None,
+    extra_bytes: int,
+    shape: Parallel,
 ) -> ReplicaMemory | Refusal:
     """Memory at one parallel shape."""
-    weights_bytes = weight_bytes(model, weights, tp)
-    if isinstance(weights_bytes, Refusal):
-        return weights_bytes
-    rest = overheads(
-        model, gpu, engine, tp=tp, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens
-    )
-    available_bytes = budget_bytes - weights_bytes - rest.total_bytes
-    if available_bytes <= 0:
-        return _too_heavy(model, gpu, tp, weights_bytes, rest, budget_bytes)
-    graphs = _graphs_refusal(gpu, engine, budget_bytes)
-    if graphs is not None:
-        return graphs
-    pool = block_pool(model, gpu, engine, storage, tp, available_bytes, max_num_batched_tokens)
-    needed_blocks = pool.request_blocks(model, context_limit_tokens)
-    if needed_blocks > pool.usable_blocks:
-        return _too_long(model, gpu, tp, context_limit_tokens, pool)
-    groups = layer_pool(model).groups
+    if shape is not setup.shape:
+        setup = replace(setup, shape=shape)
+    layout = pool_layout(setup)
+    if isinstance(layout, Refusal):
+        return layout
+    budgets: list[KvBudget] = []
+    for stage in range(shape.pp):
+        held = weights_bytes if weights_bytes is not None else _weights(Same(setup.model), weights, shape, stage)
+        if isinstance(held, Refusal):
+            return held
+        budget = kv_budget(
+            setup.model,
+            gpu,
+            setup.engine,
+            shape,
+            stage,
+            weights_bytes=held,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=setup.max_num_batched_tokens,
+            utilization_ppm=utilization_ppm,
+            extra_bytes=extra_bytes,
+        )
+        if isinstance(budget, Refusal):
+            return budget
+        budgets.append(budget)
+    return _checked(setup, gpu, layout, budgets)
+
+
+@lru_cache(maxsize=4096)
+def _weights(same: Same, weights: str, shape: Parallel, stage: int) -> int | Refusal:
+    """Bytes of the weights on one GPU of a stage; the same for every context limit and batch size."""
+    return weight_bytes(same.value, weights, shape, stage=stage)
+
+
+def _checked(setup: KvSetup, gpu: GpuFacts, layout: PoolLayout, budgets: Sequence[KvBudget]) -> ReplicaMemory | Refusal:
+    """The memory that the budgets of all stages leave, once the longest sequence fits."""
+    pool = pool_of(setup, layout, [budget.available_bytes for budget in budgets])
+    if isinstance(pool, Refusal):
+        return pool
+    if not pool.fits(setup.max_model_len):
+        return _too_long(setup, gpu, pool)
+    budget = budgets[pool.stage]
     return ReplicaMemory(
-        total_bytes=gpu.memory_bytes,
-        budget_bytes=budget_bytes,
-        weights_bytes=weights_bytes,
-        activation_bytes=rest.activation_bytes,
-        non_torch_bytes=rest.non_torch_bytes,
-        cuda_graph_bytes=rest.cuda_graph_bytes,
-        available_kv_bytes=available_bytes,
+        total_bytes=budget.total_bytes,
+        budget_bytes=budget.budget_bytes,
+        weights_bytes=budget.weights_bytes,
+        activation_bytes=budget.activation_bytes,
+        non_torch_bytes=budget.non_torch_bytes,
+        cuda_graph_bytes=budget.cuda_graph_bytes,
+        available_kv_bytes=budget.available_bytes,
         block_tokens=pool.block_tokens,
         block_bytes=pool.block_bytes,
         blocks=pool.blocks,
         usable_blocks=pool.usable_blocks,
-        pool_tokens=pool.usable_blocks // groups * pool.block_tokens,
-        kv_bytes_per_token=kv_bytes_per_token(model, storage, tp),
-        blocks_per_max_sequence=needed_blocks,
-        max_concurrency=Fraction(pool.blocks, needed_blocks),
-        estimated=rest.estimated + _layout_doubts(model, gpu, engine, storage),
-        groups=groups,
-        margin_bytes=rest.margin_bytes,
+        pool_tokens=pool.pool_tokens,
+        kv_bytes_per_token=kv_bytes_per_token(
+            setup.model,
+            setup.storage,
+            setup.shape,
+            engine_name=setup.engine.name,
+            speculative_tokens=setup.speculative_tokens,
+        ),
+        blocks_per_max_sequence=pool.blocks_per_max_sequence,
+        max_concurrency=pool.max_concurrency,
+        estimated=tuple(dict.fromkeys((*budget.estimated, *pool.estimated))),
+        groups=pool.groups,
+        margin_bytes=budget.margin_bytes,
+        printed_tokens=pool.printed_tokens,
+        extra_bytes=budget.other_bytes,
+        stage=pool.stage,
+        state_bytes_per_sequence=pool.state_bytes_per_sequence,
     )
 
 
-def block_pool(
-    model: ModelFacts,
-    gpu: GpuFacts,
-    engine: EngineRules,
-    storage: KvStorage,
-    tp: int,
-    available_bytes: int,
-    max_num_batched_tokens: int,
-) -> BlockPool:
-    """Blocks that fit into the bytes left for KV on one rank: floor(available / block_bytes)."""
-    block_tokens = engine.block_tokens
-    if model.is_mla and gpu.architecture == "blackwell":
-        block_tokens = max(block_tokens, _BLACKWELL_MLA_BLOCK_TOKENS)
-    size = block_bytes(model, storage, tp, block_tokens)
-    in_flight = max_num_batched_tokens * engine.in_flight_steps
-    return BlockPool(block_tokens, size, available_bytes // size, in_flight)
+def _known_budget(available_bytes: int) -> KvBudget:
+    """A budget of which only the bytes for KV are known."""
+    return KvBudget(
+        total_bytes=available_bytes,
+        budget_bytes=available_bytes,
+        weights_bytes=0,
+        activation_bytes=0,
+        non_torch_bytes=0,
+        cuda_graph_bytes=0,
+        other_bytes=0,
+        available_bytes=available_bytes,
+        margin_bytes=0,
+        estimated=(),
+        steps=(),
+    )
 
 
-def _refused(
-    model: ModelFacts, engine: EngineRules, storage: KvStorage, kv_dtype: str, context_limit_tokens: int
-) -> Refusal | None:
-    """What no amount of memory would cure."""
-    if model.unsupported:
-        reason = ", ".join(model.unsupported)
-        return Refusal(Bottleneck.ARCHITECTURE, f"{model.id}: memory is not understood yet: {reason}")
-    name = _SIXTEEN_BIT.get(kv_dtype, kv_dtype.replace("-", "_"))
-    if name not in engine.kv_dtypes:
+def _refused(model: ModelFacts, engine: EngineRules, kv_dtype: str, context_limit_tokens: int) -> Refusal | None:
+    """What no amount of memory would cure, beyond the layout of the pool."""
+    name = kv_dtype.replace("-", "_")
+    if name not in engine.kv_dtypes and _SIXTEEN_BIT.get(name) not in engine.kv_dtypes:
         known = ", ".join(engine.kv_dtypes)
         message = f"{engine.requested} has no KV dtype '{kv_dtype}'; it has {known}"
         return Refusal(Bottleneck.ENGINE, message)
-    scaled = storage.group or storage.vector_bytes or storage.skip_layers
-    if model.is_mla and (scaled or storage.k_bits not in (8, 16)):
-        message = f"{model.id} keeps one latent vector a token; '{kv_dtype}' is not understood for it yet"
-        return Refusal(Bottleneck.ARCHITECTURE, message, "fp8")
-    if storage.skip_layers and layer_pool(model).groups > 1:
-        message = f"{model.id} mixes windows, and '{kv_dtype}' keeps 16-bit layers: not understood together yet"
-        return Refusal(Bottleneck.ARCHITECTURE, message, "fp8")
-    if context_limit_tokens > model.max_context_tokens:
+    if model.max_context_tokens and context_limit_tokens > model.max_context_tokens:
         most = _tokens(model.max_context_tokens)
         message = f"context limit {_tokens(context_limit_tokens)} is above the {most} of {model.id}"
         return Refusal(Bottleneck.CONTEXT, message, most)
     return None
 
 
-def _graphs_refusal(gpu: GpuFacts, engine: EngineRules, budget_bytes: int) -> Refusal | None:
-    """Releases that capture CUDA graphs outside their budget need the rest of the GPU to hold them."""
-    graphs_bytes = int(CUDA_GRAPHS_GIB * GIB)
-    if engine.graphs_in_budget or gpu.memory_bytes - budget_bytes >= graphs_bytes:
-        return None
-    most_percent = 100 * (gpu.memory_bytes - graphs_bytes) // gpu.memory_bytes
+def _too_long(setup: KvSetup, gpu: GpuFacts, pool: KvPool) -> Refusal:
+    needed = pool.request_bytes(setup.max_model_len)
+    left = sum(part.usable_blocks * part.block_bytes for part in pool.parts)
     message = (
-        f"{engine.requested} captures CUDA graphs ({_gib(graphs_bytes)}) outside its budget; only "
-        f"{_gib(gpu.memory_bytes - budget_bytes)} of {gpu.id} stay free"
+        f"one sequence of {_tokens(setup.max_model_len)} needs {_gib(needed)} of KV on each GPU at {setup.shape}; "
+        f"{gpu.id} has {_gib(left)} left"
     )
-    return Refusal(Bottleneck.MEMORY, message, f"gpu_memory_utilization: 0.{most_percent:02d}")
-
-
-def _too_heavy(
-    model: ModelFacts, gpu: GpuFacts, tp: int, weights_bytes: int, rest: Overheads, budget_bytes: int
-) -> Refusal:
-    message = (
-        f"{model.id} needs {_gib(weights_bytes + rest.total_bytes)} on each GPU at tp{tp} "
-        f"(weights {_gib(weights_bytes)}, activations and buffers {_gib(rest.total_bytes)}); "
-        f"{gpu.id} has {_gib(budget_bytes)} to give"
-    )
-    return Refusal(Bottleneck.MEMORY, message)
-
-
-def _too_long(model: ModelFacts, gpu: GpuFacts, tp: int, context_tokens: int, pool: BlockPool) -> Refusal:
-    needed = pool.request_blocks(model, context_tokens) * pool.block_bytes
-    message = (
-        f"one sequence of {_tokens(context_tokens)} needs {_gib(needed)} of KV on each GPU at tp{tp}; "
-        f"{gpu.id} has {_gib(pool.usable_blocks * pool.block_bytes)} left"
-    )
-    longest = _longest_context(model, context_tokens, pool)
+    longest = pool.longest_context(setup.max_model_len)
+    longest = longest // 1024 * 1024 if longest >= 1024 else longest
     return Refusal(Bottleneck.MEMORY, message, _tokens(longest) if longest else None)
-
-
-def _longest_context(model: ModelFacts, limit_tokens: int, pool: BlockPool) -> int:
-    """The longest context of which one sequence fits, in whole Ki from 1Ki on; 0: none."""
-    low, high = 0, limit_tokens
-    while low < high:
-        middle = (low + high + 1) // 2
-        if pool.request_blocks(model, middle) <= pool.usable_blocks:
-            low = middle
-        else:
-            high = middle - 1
-    return low // 1024 * 1024 if low >= 1024 else low
-
-
-def _layout_doubts(model: ModelFacts, gpu: GpuFacts, engine: EngineRules, storage: KvStorage) -> tuple[str, ...]:
-    found = []
-    if model.is_mla:
-        found.append("block size of latent attention: depends on the kernel that the engine picks")
-    if storage.skip_layers:
-        found.append("pages of 16-bit edge layers: summed with the others, not seen in a log")
-    if engine.in_flight_steps > 1 and model.is_windowed:
-        found.append("tokens in flight: two steps, as with asynchronous scheduling")
-    return tuple(found)
 
 
 def _gib(size_bytes: int) -> str:

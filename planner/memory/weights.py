@@ -1,217 +1,130 @@
-"""Bytes of the weights on one rank, tensor by tensor as the engine shards them.
+"""Bytes of the weights on one GPU, tensor by tensor as the engine shards them.
 
-Linear layers are split over the ranks; norms, routers, low-rank down projections and position tables are held
-by each. With fp8 weights the linear layers take one byte and carry scales; embeddings, norms, routers and
-vision towers stay 16-bit. mxfp4 (gpt-oss) stores 4.25 bits per expert weight on padded shapes, the rest in 16
-bits.
+Sums `tensors.model_tensors` over the layers of a pipeline stage in a weight format. Embeddings stand on the
+first stage, the output head and the last norm on the last; a tied pair is held by both.
 Source: vLLM 0.19 to 0.33 model definitions and `vocab_parallel_embedding.py`; start-up logs ("Model loading
 took").
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
 
-from planner.catalog.types import Bottleneck, ModelFacts, Refusal
-from planner.memory.kv import ceil_div
+from planner.catalog.parallel import Parallel
+from planner.catalog.types import ModelFacts, Refusal
+from planner.memory.checkpoint_weights import weight_bytes_of_tensors as weight_bytes_of_tensors
+from planner.memory.formats import FORMATS, SIXTEEN_BIT, gguf_bytes, is_gguf
+from planner.memory.shards import shard_refusal as shard_refusal
+from planner.memory.shards import weight_refusal as weight_refusal
+from planner.memory.stages import stage_layers
+from planner.memory.tensors import Tensor, model_tensors
 
-WeightDtype = Literal["bf16", "fp8", "mxfp4"]
+_FUSED = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
+"""Matrices that engines join into one tensor."""
 
-_VOCABULARY_PADDING = 64
-_FP8_BLOCK = 128
-_FOUR_NORMS = frozenset({"gemma2", "gemma3_text"})
-_BIAS_ON_INPUT_ONLY = frozenset({"qwen2", "qwen2_moe"})
-_NORMED_HEADS = frozenset({"qwen3", "qwen3_moe", "gemma3_text"})
-
-
-@dataclass(frozen=True)
-class Linear:
-    """`copies` matrices of one shape on one rank. `fp8` tells whether fp8 checkpoints quantize them."""
-
-    inputs: int
-    outputs: int
-    copies: int = 1
-    bias: bool = False
-    fp8: bool = True
-    expert: bool = False
-
-    def bytes(self, dtype: WeightDtype) -> int:
-        """Bytes of all copies: weights, scales, biases (16-bit)."""
-        return self.copies * (self._matrix_bytes(dtype) + (2 * self.outputs if self.bias else 0))
-
-    def _matrix_bytes(self, dtype: WeightDtype) -> int:
-        """One matrix. fp8 scales are fp32, per output channel or per 128 x 128 block: the larger."""
-        if dtype == "fp8" and self.fp8:
-            blocks = ceil_div(self.inputs, _FP8_BLOCK) * ceil_div(self.outputs, _FP8_BLOCK)
-            return self.inputs * self.outputs + 4 * max(self.outputs, blocks)
-        if dtype == "mxfp4" and self.expert:
-            return ceil_div(self.inputs * self.outputs * 17, 32)
-        return 2 * self.inputs * self.outputs
+_LATENT = frozenset(
+    {"q_proj", "q_a_proj", "q_b_proj", "kv_a_proj", "kv_b_proj", "o_proj", "index_q", "index_k"},
+)
+_LARGE_TENSOR_BYTES = 10 * 2**20
+_LARGE_STEP_BYTES = 2 * 2**20
+_UNSPLIT_BYTES = 2**20
 
 
-def weight_bytes(model: ModelFacts, dtype: WeightDtype, tp: int) -> int | Refusal:
-    """Bytes of the weights on one rank, or why the model cannot be loaded so.
+def weight_bytes(model: ModelFacts, dtype: str, shape: Parallel, *, stage: int | None = None) -> int | Refusal:
+    """Bytes of the weights on one GPU of a stage, or why the model cannot be loaded so.
 
-    embeddings + layers * (attention + feed-forward + norms) + rotary tables + latent copies + vision tower.
-    Source: vLLM model definitions; within 1 % of logged sizes (MLA at tp 4: 1.4 % below).
+    embedding + layers * (attention or state + feed-forward + norms) + head + rotary tables + vision tower.
+    Without `stage`: the heaviest one.
+    Source: vLLM model definitions; within 1 % of logged sizes (latent attention at tp 4: 1.4 % below).
 
     >>> from pathlib import Path
     >>> from planner.catalog import load_model
-    >>> weight_bytes(load_model("llama-3.1-8b", Path()), "bf16", 1)  # log: 14.9888 GiB
+    >>> weight_bytes(load_model("llama-3.1-8b", Path()), "bf16", Parallel())  # log: 14.9888 GiB
     16094076928
     """
-    refusal = _dtype_refusal(model, dtype) or shard_refusal(model, dtype, tp)
+    refusal = weight_refusal(model, dtype) or shard_refusal(model, dtype, shape)
     if refusal is not None:
         return refusal
-    linears = (*_attention(model, tp), *_feed_forward(model, dtype, tp))
-    return (
-        _embedding_bytes(model, tp)
-        + sum(linear.bytes(dtype) for linear in linears)
-        + _norm_bytes(model)
-        + _rotary_bytes(model)
-        + _latent_copy_bytes(model, tp)
-        + 2 * model.vision_params
-    )
+    sizes = _stage_bytes(model, dtype, shape)
+    return max(sizes) if stage is None else sizes[stage]
 
 
-def shard_refusal(model: ModelFacts, dtype: WeightDtype, tp: int) -> Refusal | None:
-    """Why tensor parallelism over `tp` ranks does not divide the model, or None; engines assert the same."""
-    reason = _indivisible(model, dtype, tp)
-    if not reason:
-        return None
-    smaller = next((n for n in range(tp - 1, 0, -1) if not _indivisible(model, dtype, n)), None)
-    nearest = None if smaller is None else f"tp{smaller}"
-    return Refusal(Bottleneck.PARALLEL, f"tp{tp} does not divide {model.id}: {reason}", nearest)
+@lru_cache(maxsize=1024)
+def _stage_bytes(model: ModelFacts, dtype: str, shape: Parallel) -> tuple[int, ...]:
+    """Bytes on one GPU of each stage, as the allocator counts them."""
+    stages = stage_layers(model.layers, shape.pp)
+    owner = {layer: stage for stage, layers in enumerate(stages) for layer in layers}
+    last = shape.pp - 1
+    allocations: dict[tuple[int, int, str, str], int] = {}
+    sizes, widest = [0] * shape.pp, [0] * shape.pp
+    for tensor in model_tensors(model):
+        size, scales = tensor_bytes(tensor, model, dtype, shape)
+        for stage in _homes(tensor, model, owner, last):
+            key = (stage, tensor.layer, _FUSED.get(tensor.name, tensor.name), tensor.shard)
+            allocations[key] = allocations.get(key, 0) + size
+            sizes[stage] += scales
+            if not tensor.plain:
+                widest[stage] = max(widest[stage], _wide_bytes(tensor, shape))
+    for (stage, *_), size in allocations.items():
+        sizes[stage] += allocated_bytes(size)
+    if dtype in FORMATS and FORMATS[dtype].loads_wide:
+        sizes = [size + wide for size, wide in zip(sizes, widest, strict=True)]
+    return tuple(sizes)
 
 
-def _indivisible(model: ModelFacts, dtype: WeightDtype, tp: int) -> str:
-    if model.heads % tp:
-        return f"{model.heads} attention heads"
-    if not model.is_mla and model.kv_heads % tp and tp % model.kv_heads:
-        return f"{model.kv_heads} KV heads can be neither split nor repeated evenly"
-    if model.ffn_size % tp:
-        return f"feed-forward width {model.ffn_size:,}"
-    if model.expert_ffn_size % tp:
-        return f"expert width {model.expert_ffn_size:,}"
-    if dtype == "fp8" and model.native_weights == "fp8" and (model.expert_ffn_size // tp) % _FP8_BLOCK:
-        return f"expert width {model.expert_ffn_size:,} over {tp} ranks breaks the fp8 blocks of {_FP8_BLOCK}"
-    return ""
+def allocated_bytes(size_bytes: int) -> int:
+    """What PyTorch's allocator counts for one tensor.
+
+    From 10 MiB on it takes whole steps of 2 MiB, and gives the rest back only where that is more than 1 MiB.
+    Source: PyTorch `CUDACachingAllocator` (kMinLargeAlloc, kRoundLarge, kSmallSize); it explains 0.03 to 0.08
+    GiB of start-up logs.
+
+    >>> allocated_bytes(75 * 2**20) // 2**20, allocated_bytes(32 * 2**20) // 2**20  # Phi-4: 75 MiB for Q, K, V
+    (76, 32)
+    """
+    rest = -size_bytes % _LARGE_STEP_BYTES
+    return size_bytes + rest if size_bytes >= _LARGE_TENSOR_BYTES and rest <= _UNSPLIT_BYTES else size_bytes
 
 
-def _dtype_refusal(model: ModelFacts, dtype: WeightDtype) -> Refusal | None:
-    if model.unsupported:
-        reason = ", ".join(model.unsupported)
-        return Refusal(Bottleneck.ARCHITECTURE, f"{model.id}: memory is not understood yet: {reason}")
-    if model.native_weights != "bf16" and dtype != model.native_weights:
-        message = f"{model.id} ships with {model.native_weights} weights, so {dtype} cannot be loaded"
-        return Refusal(Bottleneck.ENGINE, message, model.native_weights)
-    if dtype == "mxfp4" and model.native_weights != "mxfp4":
-        return Refusal(Bottleneck.ENGINE, f"{model.id} has no mxfp4 weights", model.native_weights)
-    return None
+def _homes(tensor: Tensor, model: ModelFacts, owner: dict[int, int], last: int) -> tuple[int, ...]:
+    """The stages that hold a tensor. A tied head is the embedding itself where both stand on one stage."""
+    if tensor.where == "layer":
+        return (owner[tensor.layer],)
+    if tensor.where == "every":
+        return tuple(range(last + 1))
+    if tensor.where == "first":
+        return (0,)
+    return () if tensor.name == "head" and model.tied_embeddings and last == 0 else (last,)
 
 
-def _embedding_bytes(model: ModelFacts, tp: int) -> int:
-    """Token embedding and output head (one when tied), vocabulary padded to 64 and split; OPT's positions."""
-    padded = ceil_div(model.vocab_size, _VOCABULARY_PADDING) * _VOCABULARY_PADDING
-    tensors = 1 if model.tied_embeddings else 2
-    positions = (model.max_context_tokens + 2) * model.hidden_size if model.model_type == "opt" else 0
-    return 2 * (tensors * ceil_div(padded, tp) * model.hidden_size + positions)
+def _wide_bytes(tensor: Tensor, shape: Parallel) -> int:
+    rows, cols, _ = tensor.local(shape)
+    return 2 * rows * cols
 
 
-def _attention(model: ModelFacts, tp: int) -> tuple[Linear, ...]:
-    """Projections of all layers. K and V heads are repeated when there are more ranks than heads."""
-    hidden, layers, bias = model.hidden_size, model.layers, model.attention_bias
-    heads = model.heads // tp
-    if model.is_mla:
-        return _latent_attention(model, heads)
-    kv_heads = max(1, model.kv_heads // tp)
-    fused = heads * model.head_dim + kv_heads * (model.head_dim + model.v_head_dim)
-    return (
-        Linear(hidden, fused, layers, bias),
-        Linear(heads * model.v_head_dim, hidden, layers, bias and model.model_type not in _BIAS_ON_INPUT_ONLY),
-    )
+def tensor_bytes(tensor: Tensor, model: ModelFacts, dtype: str, shape: Parallel) -> tuple[int, int]:
+    """Bytes of a tensor on one GPU: of the weights of all its copies, and of their scales and 16-bit biases."""
+    rows, cols, copies = tensor.local(shape)
+    if not rows or not cols or not copies:
+        return 0, 0
+    weights, scales = _matrix_bytes(tensor, model, dtype, rows, cols)
+    return copies * weights, copies * (scales + (2 * rows if tensor.bias else 0))
 
 
-def _latent_attention(model: ModelFacts, heads: int) -> tuple[Linear, ...]:
-    """Latent attention: the down projections are held by every rank, the rest is split by heads."""
-    hidden, layers = model.hidden_size, model.layers
-    queries = heads * (model.qk_nope_head_dim + model.qk_rope_head_dim)
-    down = model.kv_lora_rank + model.qk_rope_head_dim
-    query = (
-        (Linear(hidden, model.q_lora_rank, layers), Linear(model.q_lora_rank, queries, layers))
-        if model.q_lora_rank
-        else (Linear(hidden, queries, layers),)
-    )
-    return (
-        *query,
-        Linear(hidden, down, layers),
-        Linear(model.kv_lora_rank, heads * (model.qk_nope_head_dim + model.v_head_dim), layers),
-        Linear(heads * model.v_head_dim, hidden, layers),
-    )
-
-
-def _feed_forward(model: ModelFacts, dtype: WeightDtype, tp: int) -> tuple[Linear, ...]:
-    """Feed-forward matrices of all layers: dense, or router, shared and routed experts."""
-    hidden, bias = model.hidden_size, model.ffn_bias
-    sides = 2 if model.gated_ffn else 1
-    dense = model.ffn_size // tp
-    dense_layers = model.dense_layers if model.is_moe else model.layers
-    matrices = [
-        Linear(hidden, sides * dense, dense_layers, bias),
-        Linear(dense, hidden, dense_layers, bias),
-    ]
-    if not model.is_moe:
-        return tuple(matrices)
-    layers = model.layers - model.dense_layers
-    width, wide = model.expert_ffn_size // tp, hidden
-    shared = model.shared_experts * width
-    copies = layers * model.experts
-    if dtype == "mxfp4":
+def _matrix_bytes(tensor: Tensor, model: ModelFacts, dtype: str, rows: int, cols: int) -> tuple[int, int]:
+    if is_gguf(dtype):
+        if tensor.plain and tensor.name not in ("embedding", "head"):
+            return (4 if tensor.name in ("router", "norms", "norm") else 2) * rows * cols, 0
+        role = "head" if tensor.name == "embedding" and model.tied_embeddings else tensor.name
+        gqa = model.heads // max(1, model.kv_heads)
+        return gguf_bytes(dtype, role, tensor.layer, model.layers, gqa, model.experts, rows, cols), 0
+    form = FORMATS[dtype]
+    expert = tensor.shard in ("expert_column", "expert_row")
+    is_wide_latent = form.wide_latent and model.is_mla and tensor.name in _LATENT
+    if tensor.plain or is_wide_latent or (form.experts_only and not expert):
+        form = SIXTEEN_BIT if dtype != "fp32" else form
+    elif form.experts_only:
         # Kernels for mxfp4 experts need widths in multiples of 128 and hidden sizes in multiples of 256.
-        width, wide = ceil_div(width, 128) * 128, ceil_div(hidden, 256) * 256
-    matrices += [
-        Linear(hidden, model.experts, layers, bias, fp8=False),
-        Linear(hidden, 1, layers if model.model_type == "qwen2_moe" else 0, fp8=False),
-        Linear(hidden, sides * shared, layers),
-        Linear(shared, hidden, layers),
-        Linear(wide, sides * width, copies, bias, expert=True),
-        Linear(width, wide, copies, bias, expert=True),
-    ]
-    return tuple(matrices)
-
-
-def _norm_bytes(model: ModelFacts) -> int:
-    """Norm weights, held by every rank: two a layer (four in Gemma-2 and 3), and the last one."""
-    per_layer = (4 if model.model_type in _FOUR_NORMS else 2) * model.hidden_size
-    if model.model_type == "opt":
-        per_layer *= 2
-    if model.model_type in _NORMED_HEADS:
-        per_layer += 2 * model.head_dim
-    if model.model_type == "olmo2":
-        per_layer += (model.heads + model.kv_heads) * model.head_dim
-    if model.is_mla:
-        per_layer += model.q_lora_rank + model.kv_lora_rank
-    last = model.hidden_size * (2 if model.model_type == "opt" else 1)
-    return 2 * (model.layers * per_layer + last)
-
-
-def _rotary_bytes(model: ModelFacts) -> int:
-    """Tables of cosines and sines, one for all layers: positions * rotary size * 2 bytes; built while
-    loading.
-
-    Source: vLLM `rotary_embedding/base.py` (`cos_sin_cache`); it explains the 0.03 GiB that logs show above
-    the parameters.
-    """
-    return 2 * model.rope_positions * (model.qk_rope_head_dim or model.head_dim)
-
-
-def _latent_copy_bytes(model: ModelFacts, tp: int) -> int:
-    """The two 16-bit matrices that MLA decoding derives from the up projection and keeps beside it.
-
-    Source: vLLM `mla_attention.py`, `process_weights_after_loading` (W_UK_T and W_UV).
-    """
-    if not model.is_mla:
-        return 0
-    heads = model.heads // tp
-    return 2 * model.layers * heads * (model.qk_nope_head_dim + model.v_head_dim) * model.kv_lora_rank
+        step = (128, 256) if tensor.shard == "expert_column" else (256, 128)
+        rows, cols = -(-rows // step[0]) * step[0], -(-cols // step[1]) * step[1]
+    return form.weights(rows, cols), form.scales(rows, cols)

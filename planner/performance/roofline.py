@@ -18,7 +18,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from planner.catalog.types import Bottleneck, EngineRules, GpuFacts, ModelFacts, Refusal
+from planner.catalog.parallel import Parallel
+from planner.catalog.types import AttentionKv, Bottleneck, EngineRules, GpuFacts, ModelFacts, Reach, Refusal
 from planner.performance.constants import (
     AllReduceConstants,
     DecodeConstants,
@@ -276,13 +277,20 @@ def _model_refusal(model: ModelFacts, engine: EngineRules) -> Refusal | None:
     reasons = (
         (model.is_moe, "mixture-of-experts layers"),
         (model.is_mla, "multi-head latent attention (MLA)"),
-        (model.is_windowed, "sliding-window attention"),
+        (model.has_state, "recurrent layers with a state per sequence"),
+        (_reaches(model, "sliding"), "sliding-window attention"),
+        (_reaches(model, "chunked"), "chunked local attention"),
+        (bool(model.bound), "an architecture that is only bounded, not understood"),
         (bool(model.unsupported), ", ".join(model.unsupported)),
+        (len(set(model.kv_layers)) > 1, "layers that keep different KV"),
     )
     for applies, what in reasons:
         if applies:
             text = f"the roofline provider does not time {what} yet, which {model.id} has"
             return Refusal(Bottleneck.ARCHITECTURE, text)
+    if model.missing:
+        text = f"the config of {model.id} lacks what the roofline provider times: {', '.join(model.missing)}"
+        return Refusal(Bottleneck.ARCHITECTURE, text)
     if engine.name != "vllm":
         return Refusal(
             Bottleneck.ENGINE,
@@ -290,6 +298,30 @@ def _model_refusal(model: ModelFacts, engine: EngineRules) -> Refusal | None:
             nearest="vllm",
         )
     return None
+
+
+def _reaches(model: ModelFacts, reach: Reach) -> bool:
+    return any(isinstance(layer, AttentionKv) and layer.reach == reach for layer in model.kv_layers)
+
+
+def parallel_refusal(shape: Parallel) -> Refusal | None:
+    """Why a parallel shape has no latency yet, or None: the roofline times tensor parallelism alone.
+
+    >>> from planner.catalog.parallel import Parallel
+    >>> parallel_refusal(Parallel(4, pp=2)).message
+    'the roofline provider does not time tp4-pp2 yet: pipeline parallelism'
+    """
+    kinds = (
+        (shape.pp > 1, "pipeline parallelism"),
+        (shape.dp > 1, "data parallelism inside a replica"),
+        (shape.dcp > 1, "decode context parallelism"),
+        (shape.ep, "expert parallelism"),
+    )
+    found = [what for applies, what in kinds if applies]
+    if not found:
+        return None
+    text = f"the roofline provider does not time {shape} yet: {', '.join(found)}"
+    return Refusal(Bottleneck.PARALLEL, text, nearest=f"tp{shape.tp}")
 
 
 def _shape_refusal(model: ModelFacts, tp: int) -> Refusal | None:

@@ -104,8 +104,8 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
     """What can be said of the verdict: conflicts stand in infeasible plans only, unserved bands are found again."""
     stages = tuple((stage.name, stage.bound) for stage in plan.objective)
     if plan.status != "infeasible":
-        return Verdict(plan.status, stages)
-    return Verdict(plan.status, stages, unserved(plan.scenario, table) or plan.conflicts)
+        return Verdict(plan.status, stages, (), plan.bounds)
+    return Verdict(plan.status, stages, unserved(plan.scenario, table) or plan.conflicts, plan.bounds)
 
 
 def _placed(plan: Plan, table: CandidateTable) -> tuple[tuple[Placed, ...], list[Finding]]:
@@ -145,6 +145,7 @@ _CONFIG_FIELDS = (
     ("max_num_batched_tokens", "max_num_batched_tokens"),
     ("operating_tpot_ns", "tpot_limit_ns"),
     ("operating_ttft_ns", "ttft_limit_ns"),
+    ("parallel", "parallel"),
 )
 
 

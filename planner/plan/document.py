@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from planner.candidates import Candidate, CandidateTable
 from planner.candidates.groups import PoolGroup, pool_groups
 from planner.candidates.types import ROW_NAMES, DemandItem
 from planner.plan import promises as promises_of
+from planner.plan.assumptions import assumptions
 from planner.plan.costs import model_costs, pool_plans, totals
 from planner.plan.evidence import evidence, warnings
 from planner.plan.limits import limit_rows
 from planner.plan.money import ppm
 from planner.plan.types import (
     FORMAT_VERSION,
+    BoundPlan,
     Candidates,
     Certificate,
     Conflict,
@@ -57,6 +59,7 @@ class Verdict:
     status: Status
     stages: tuple[tuple[str, int | None], ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    bounds: Mapping[str, BoundPlan] = field(default_factory=dict)
 
 
 def build_plan(
@@ -78,7 +81,8 @@ def build_plan(
     if decision is None:
         return Plan(
             FORMAT_VERSION, verdict.status, None, (), None, {}, {}, (), {}, verdict.conflicts, rejected, counts,
-            evidence(scenario, (), table), warnings(scenario, (), table), certificate, bare, "", run,
+            evidence(scenario, (), table), warnings(scenario, (), verdict.bounds), certificate, bare, "", run,
+            assumptions(scenario), dict(verdict.bounds),
         )  # fmt: skip
     deployments = _deployments(scenario, table, decision)
     pools = pool_plans(scenario, decision.nodes, deployments)
@@ -98,11 +102,13 @@ def build_plan(
         rejected=rejected,
         candidates=counts,
         evidence=evidence(scenario, used, table),
-        warnings=warnings(scenario, used, table),
+        warnings=warnings(scenario, used, verdict.bounds),
         certificate=certificate,
         scenario=bare,
         hash="",
         run=run,
+        assumptions=assumptions(scenario),
+        bounds=dict(verdict.bounds),
     )
 
 
@@ -146,7 +152,7 @@ def _assign(scenario: Scenario, placed: list[Placed], nodes: Mapping[str, int]) 
 
 
 def _deployment(scenario: Scenario, table: CandidateTable, part: Placed, pools: dict[str, int]) -> Deployment:
-    config, model = part.candidate.config, scenario.models[part.candidate.config.model]
+    config = part.candidate.config
     loads = _load_rows(table.items, part, max(0, part.replicas - scenario.reserve.spare_replicas))
     return Deployment(
         model=config.model,
@@ -154,7 +160,7 @@ def _deployment(scenario: Scenario, table: CandidateTable, part: Placed, pools: 
         region=part.group.region,
         gpus_per_node=part.group.gpus_per_node,
         weights=config.weights,
-        parallel=f"tp{config.gpus}" if model.facts else "",
+        parallel=config.parallel,
         replicas=part.replicas,
         gpus=part.replicas * config.gpus,
         context_limit_tokens=config.context_limit_tokens,

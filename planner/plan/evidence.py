@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 from planner.candidates import CandidateTable, Config
 from planner.candidates.physics import CONFIDENCE_SOURCE, preset_evidence
-from planner.plan.types import Deployment, Evidence
+from planner.plan.types import BoundPlan, Deployment, Evidence
 from planner.scenario.types import Scenario
 
 
@@ -17,7 +18,9 @@ def evidence(scenario: Scenario, used: Sequence[Deployment], table: CandidateTab
         for candidate in table.candidates:
             if candidate.provider and _same(deployment, candidate.config):
                 name = f"{deployment.model} on {deployment.gpu}"
-                rows.add(Evidence("performance", name, candidate.provider, bool(candidate.estimated)))
+                of_memory = candidate.memory.estimated if candidate.memory else ()
+                estimated = any(note not in of_memory for note in candidate.estimated)
+                rows.add(Evidence("performance", name, candidate.provider, estimated))
                 break
     return tuple(sorted(rows, key=lambda row: (row.kind, row.id, row.text)))
 
@@ -25,17 +28,19 @@ def evidence(scenario: Scenario, used: Sequence[Deployment], table: CandidateTab
 def _same(deployment: Deployment, config: Config) -> bool:
     """Whether a configuration has the deployment's shape, which is what a latency provider answers for."""
     gpus = deployment.gpus // deployment.replicas
-    mine = (deployment.model, deployment.gpu, deployment.weights, deployment.kv_preset, gpus)
-    return mine == (config.model, config.gpu, config.weights, config.kv_preset, config.gpus)
+    mine = (deployment.model, deployment.gpu, deployment.weights, deployment.kv_preset, gpus, deployment.parallel)
+    theirs = (config.model, config.gpu, config.weights, config.kv_preset, config.gpus, config.parallel)
+    return mine == theirs
 
 
 def _catalog_rows(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[Evidence]:
     for name in sorted({d.model for d in used}):
         model = scenario.models[name]
         if model.facts is not None and model.engine is not None:
-            yield Evidence("model", model.facts.id, model.facts.source, False)
+            yield Evidence("model", model.facts.id, model.facts.source, bool(model.facts.bound))
             text = f"{model.engine.source}; asked for {model.engine.requested}"
-            yield Evidence("engine", f"{model.engine.name}@{model.engine.version}", text, False)
+            rules = f"{model.engine.name}@{model.engine.version}"
+            yield Evidence("engine", rules, text, model.engine.is_inferred)
         elif model.capacity_path is not None:
             yield Evidence("capacity_table", name, f"{model.capacity_path}: no memory and no latency is planned", False)
     gpus = {pool.gpu.id: pool.gpu for pool in scenario.inventory.values()}
@@ -62,15 +67,47 @@ def _money_rows(scenario: Scenario) -> Iterator[Evidence]:
         yield Evidence("limit", name, limit.source, False)
 
 
-def warnings(scenario: Scenario, used: Sequence[Deployment], table: CandidateTable) -> tuple[str, ...]:
+def warnings(scenario: Scenario, used: Sequence[Deployment], bounds: Mapping[str, BoundPlan]) -> tuple[str, ...]:
     """What is carried but not acted on, judged, or estimated; one sentence each, in a fixed order."""
-    return tuple(dict.fromkeys(_warnings(scenario, used, table)))
+    return tuple(dict.fromkeys(_warnings(scenario, used, bounds)))
 
 
-def _warnings(scenario: Scenario, used: Sequence[Deployment], table: CandidateTable) -> Iterable[str]:
+def inferred_rules(scenario: Scenario) -> Iterator[str]:
+    """Models whose engine release has no rule set of its own, with the one that answers for it."""
+    for name, model in sorted(scenario.models.items()):
+        engine = model.engine
+        if engine is not None and engine.is_inferred:
+            asked = engine.requested.partition("@")[2]
+            yield f"{name}: rules of {engine.name}@{engine.version} (no newer rule set for {asked})"
+
+
+def _bound(scenario: Scenario, name: str, bound: BoundPlan) -> str:
+    """What the interval of an architecture that is not understood does to the plan."""
+    facts = scenario.models[name].facts
+    kind = facts.model_type if facts is not None else "its architecture"
+    text = f"{name}: {kind} is not understood, planned at the most KV that it may keep"
+    low, high = (_cost(scenario, cost) for cost in (bound.low_cost_per_month, bound.high_cost_per_month))
+    if not bound.changes_plan:
+        same = "the plan is the same" if bound.high_cost_per_month else "there is none either"
+        text += f"; at the least {same}"
+    elif bound.high_cost_per_month == bound.low_cost_per_month:
+        text += f"; at the least the plan is another one of the same cost ({low})"
+    else:
+        text += f" ({high}); at the least the plan is another one ({low})"
+    return text if bound.proved else text + "; not both are proved"
+
+
+def _cost(scenario: Scenario, amount: str | None) -> str:
+    return "no plan" if amount is None else f"{scenario.currency}{Decimal(amount):,.2f} a month"
+
+
+def _warnings(scenario: Scenario, used: Sequence[Deployment], bounds: Mapping[str, BoundPlan]) -> Iterable[str]:
     physics = any(model.facts is not None for model in scenario.models.values())
     if physics:
         yield f"confidence {scenario.reserve.confidence}: {CONFIDENCE_SOURCE[scenario.reserve.confidence]}"
+    yield from inferred_rules(scenario)
+    for name in sorted(bounds):
+        yield _bound(scenario, name, bounds[name])
     for deployment in used:
         for note in deployment.notes:
             yield f"{deployment.model} on {deployment.gpu}: {note}"

@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 from planner import catalog
+from planner.catalog.checkpoint_types import CheckpointKind
+from planner.catalog.models import user_source
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
-from planner.scenario.types import HOURS_PER_MONTH, QualityFloor, Scenario
+from planner.scenario.types import HOURS_PER_MONTH, ModelSpec, QualityFloor, Scenario
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the catalog says."""
+
+ENDS = ("kv_layers", "kv_heads", "head_dim", "v_head_dim", "bound", "note")
+"""Facts in which the two ends of an interval may differ: what layers keep."""
 
 Facts = GpuFacts | ModelFacts | EngineRules
 
@@ -27,22 +33,46 @@ def broken_facts(scenario: Scenario) -> list[Broken]:
     for name, model in sorted(scenario.models.items()):
         if model.facts is not None:
             rows += _model(f"scenario.models.{name}.facts", model.facts)
+            rows += _interval(f"scenario.models.{name}", model)
+        if model.low_facts is not None:
+            rows += _model(f"scenario.models.{name}.low_facts", model.low_facts)
         if model.engine is not None:
             known = catalog.load_engine(model.engine.requested)
             rows += _against(f"scenario.models.{name}.engine", model.engine, known)
     return rows
 
 
+def _interval(path: str, model: ModelSpec) -> Iterator[Broken]:
+    """Only an architecture that is not understood has two ends, and the plan stands at the upper one."""
+    assert model.facts is not None
+    wanted = "high" if model.low_facts is not None else ""
+    if model.facts.bound != wanted:
+        yield f"{path}.facts.bound", repr(model.facts.bound), f"{wanted!r}, the end that the plan stands at"
+    if model.low_facts is not None and model.low_facts.bound != "low":
+        yield f"{path}.low_facts.bound", repr(model.low_facts.bound), "'low'"
+    for field in fields(model.facts) if model.low_facts is not None else ():
+        least, most = getattr(model.low_facts, field.name), getattr(model.facts, field.name)
+        if field.name not in ENDS and least != most:
+            yield f"{path}.low_facts.{field.name}", str(least)[:60], f"{str(most)[:60]}, as at the upper end"
+    if model.low_facts is not None and len(model.low_facts.kv_layers) != len(model.facts.kv_layers):
+        read = f"{len(model.low_facts.kv_layers)} layers"
+        yield f"{path}.low_facts.kv_layers", read, f"{len(model.facts.kv_layers)}, as at the upper end"
+    if model.memory_at != "high":
+        yield f"{path}.memory_at", model.memory_at, "'high', the end that the plan stands at"
+
+
 def _model(path: str, facts: ModelFacts) -> Iterator[Broken]:
     if facts.id in catalog.model_ids():
-        yield from _against(path, facts, catalog.load_model(facts.id, Path()))
-    elif facts.source != user_source(facts.id):
-        yield f"{path}.id", facts.id, "a model of the catalog, or one whose source is its own config.json"
+        yield from _against(path, facts, _load(facts))
+    elif facts.source not in [user_source(facts.id, kind) for kind in get_args(CheckpointKind)]:
+        yield f"{path}.id", facts.id, "a model of the catalog, or one whose source is its own files"
 
 
-def user_source(ref: str) -> str:
-    """The source of a model that was read from a file of the user's."""
-    return f"{ref} (config.json given by the user)"
+def _load(facts: ModelFacts) -> ModelFacts | str:
+    """The catalog's row of a model, at the same end of its interval where it is not understood."""
+    if facts.bound:
+        return catalog.load_model(facts.id, Path(), bound=facts.bound)
+    return catalog.load_model(facts.id, Path())
 
 
 def _against(path: str, own: Facts, known: Facts | str | None) -> Iterator[Broken]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import Diagnostic, InputError
+from planner.plan.layers import with_runs, without_runs
 from planner.plan.types import FORMAT_VERSION, Plan
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ def _adapter() -> TypeAdapter[Plan]:
 
 def to_tree(plan: Plan) -> dict[str, Any]:
     """The document as plain JSON values."""
-    tree: dict[str, Any] = _adapter().dump_python(plan, mode="json")
-    return tree
+    return with_runs(_adapter().dump_python(plan, mode="json"))
 
 
 def digest(tree: dict[str, Any]) -> str:
@@ -103,8 +103,8 @@ def parse(tree: dict[str, Any], path: str) -> Plan:
         message = f"plan format {version!r} is not understood: this kvplan reads {FORMAT_VERSION.split('.')[0]}.x"
         raise InputError([Diagnostic(path, 0, 0, "KV804", message)])
     try:
-        return _adapter().validate_python(tree)
-    except (ValidationError, ZeroDivisionError, RecursionError) as error:
+        return _adapter().validate_python(without_runs(tree))
+    except (ValidationError, ValueError, ZeroDivisionError, RecursionError) as error:
         if not isinstance(error, ValidationError):
             raise InputError([Diagnostic(path, 0, 0, "KV805", f"the plan cannot be read: {error}")]) from None
         found = []

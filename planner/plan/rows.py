@@ -5,9 +5,11 @@ Written from docs/model.md, not from the solver's code: the two must agree witho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 
+from planner.catalog.parallel import parse_parallel
 from planner.plan.limits import promised_shares
 from planner.plan.types import Plan
 from planner.scenario.types import HOURS_PER_MONTH
@@ -16,11 +18,13 @@ from planner.traffic.lengths import histogram
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the row allows."""
 
+_MONEY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
+
 
 def broken_rows(plan: Plan) -> list[Broken]:
     """All rows that do not hold; empty for a sound plan and for one without deployments."""
     if plan.status in ("infeasible", "unknown"):
-        return []
+        return [*_bounds(plan)]
     return [
         *_demand(plan),
         *_loads(plan),
@@ -31,6 +35,7 @@ def broken_rows(plan: Plan) -> list[Broken]:
         *_replicas(plan),
         *_promises(plan),
         *_proof(plan),
+        *_bounds(plan),
     ]
 
 
@@ -81,8 +86,9 @@ def _packing(plan: Plan) -> Iterator[Broken]:
         each = deployment.gpus // deployment.replicas
         counts = sizes.setdefault(key, {})
         counts[each] = counts.get(each, 0) + deployment.replicas
-        if deployment.parallel and deployment.parallel != f"tp{each}":
-            yield f"deployments.{name}.parallel", deployment.parallel, f"tp{each}: {each} GPUs a replica"
+        shape = parse_parallel(deployment.parallel) if deployment.parallel else None
+        if shape is not None and (isinstance(shape, str) or shape.gpus != each):
+            yield f"deployments.{name}.parallel", deployment.parallel[:40], f"a shape of {each} GPUs a replica"
         if sum(deployment.pools.values()) != deployment.replicas:
             yield f"deployments.{name}.pools", str(deployment.pools), f"{deployment.replicas} replicas in all"
         for where, replicas in deployment.pools.items():
@@ -177,7 +183,7 @@ def _replicas(plan: Plan) -> Iterator[Broken]:
         if model.replicas.max is not None and total > model.replicas.max:
             yield f"models.{name}.replicas.max", str(total), f"at most {model.replicas.max}"
         kinds = {
-            (d.gpu, d.gpus // d.replicas, d.weights, d.kv_preset, d.context_limit_tokens, d.max_batch,
+            (d.gpu, d.gpus // d.replicas, d.parallel, d.weights, d.kv_preset, d.context_limit_tokens, d.max_batch,
              d.operating_tpot_ns, d.operating_ttft_ns)
             for d in own
         }  # fmt: skip
@@ -220,3 +226,26 @@ def _proof(plan: Plan) -> Iterator[Broken]:
             yield f"objective.{stage.name}.bound", str(stage.bound), f"at most its value {stage.value}"
         if plan.status == "optimal" and stage.bound != stage.value:
             yield f"objective.{stage.name}.bound", str(stage.bound), f"{stage.value} in an optimal plan"
+
+
+def _bounds(plan: Plan) -> Iterator[Broken]:
+    """Every bounded model says what its interval does; less KV never costs more, and another cost is another plan."""
+    bounded = {name for name, model in plan.scenario.models.items() if model.low_facts is not None}
+    for name in sorted(bounded ^ set(plan.bounds)):
+        read, allowed = ("present", "a bounded model") if name in plan.bounds else ("absent", "what its interval does")
+        yield f"bounds.{name}", read, allowed
+    cost = plan.totals.cost_per_month if plan.totals else None
+    for name, bound in sorted(plan.bounds.items()):
+        low, high = bound.low_cost_per_month, bound.high_cost_per_month
+        if high != cost:
+            yield f"bounds.{name}.high_cost_per_month", str(high), f"{cost}, the cost of the plan"
+        if low != high and not bound.changes_plan:
+            yield f"bounds.{name}.changes_plan", "false", f"true: {low} is not {high}"
+        if low is None and high is not None:
+            yield f"bounds.{name}.low_cost_per_month", "none", f"at most {high}"
+        elif low is not None and not _MONEY.fullmatch(low):
+            yield f"bounds.{name}.low_cost_per_month", low[:40], "an amount of money"
+        elif low is not None and high is not None and bound.proved and Fraction(low) > Fraction(high):
+            yield f"bounds.{name}.low_cost_per_month", low, f"at most {high}: less KV never costs more"
+        if bound.proved and plan.status not in ("optimal", "infeasible"):
+            yield f"bounds.{name}.proved", "true", f"false: the plan is {plan.status}"

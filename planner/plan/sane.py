@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from math import isfinite
 from typing import Any
 
+from planner.catalog.parallel import MAX_RANKS
 from planner.compression.table import load_presets
 from planner.errors import Diagnostic, InputError
 from planner.plan.types import Deployment, Plan
 from planner.scenario.types import Scenario
-from planner.units import MAX_DURATION_US, MAX_INTEGER, MAX_MICRO_MONEY, MAX_NODES, MAX_TOKENS, PPM
+from planner.units import MAX_BYTES, MAX_DURATION_US, MAX_INTEGER, MAX_MICRO_MONEY, MAX_NODES, MAX_TOKENS, PPM
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the row allows."""
@@ -194,7 +195,12 @@ def _ranges(scenario: Scenario) -> Iterator[tuple[str, int, int, int]]:
         for position, limit in enumerate(model.context_limits_tokens):
             yield f"{path}.context_limits_tokens[{position}]", limit, 1, MAX_TOKENS
         for position, shape in enumerate(model.parallel):
-            yield f"{path}.parallel[{position}].tp", shape.tp, 1, 64
+            for word in ("tp", "pp", "dp", "dcp"):
+                yield f"{path}.parallel[{position}].{word}", getattr(shape, word), 1, MAX_RANKS
+            yield f"{path}.parallel[{position}].gpus", shape.gpus, 1, MAX_RANKS
+        if model.adjust is not None:
+            yield f"{path}.adjust.memory_bytes_per_gpu", model.adjust.memory_bytes_per_gpu, 0, MAX_BYTES
+            yield f"{path}.adjust.decode_time_ppm", model.adjust.decode_time_ppm, 0, 100 * PPM
         yield f"{path}.max_batch_min", model.max_batch_min, 1, MAX_INTEGER
         yield f"{path}.max_batch_max", model.max_batch_max or 1, 1, MAX_INTEGER
         yield f"{path}.replicas.min", model.replicas.min, 0, MAX_INTEGER

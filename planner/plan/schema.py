@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from planner.plan.layers import schema_with_runs
 from planner.plan.types import Plan
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schema" / "plan.v1.json"
@@ -15,7 +16,7 @@ def plan_schema() -> dict[str, Any]:
     """The schema. Readers must read over keys that they do not know: minor versions add some."""
     from pydantic import TypeAdapter
 
-    schema = TypeAdapter(Plan).json_schema(mode="serialization")
+    schema = schema_with_runs(TypeAdapter(Plan).json_schema(mode="serialization"))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kvplan plan, format 1.x", **schema}
 
 

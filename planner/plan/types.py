@@ -6,14 +6,14 @@ microseconds as the name says, loads are integers. `run` is outside the hash.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
 from planner.memory.pool import ReplicaMemory
 from planner.scenario.types import Scenario
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 """Minor versions add keys, major versions break readers."""
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
@@ -193,6 +193,29 @@ class Conflict:
 
 
 @dataclass(frozen=True)
+class Assumption:
+    """What the user put in the place of a prediction: the scenario line, what it does, and where it comes from."""
+
+    path: str
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class BoundPlan:
+    """What the interval of an architecture that is not understood does to the plan, which stands at its upper end.
+
+    Costs are for a month, None without a plan. `changes_plan`: other nodes or other deployments at the lower end;
+    `proved`: both ends are proved.
+    """
+
+    low_cost_per_month: str | None
+    high_cost_per_month: str | None
+    changes_plan: bool
+    proved: bool
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Where a number comes from."""
 
@@ -257,3 +280,5 @@ class Plan:
     scenario: Scenario
     hash: str
     run: Run
+    assumptions: tuple[Assumption, ...] = ()
+    bounds: dict[str, BoundPlan] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
@@ -19,6 +19,9 @@ from planner.scenario.types import Place
 from planner.units import quote, shorten
 
 _T = TypeVar("_T")
+
+Bound = Literal["", "low", "high"]
+"""Which end of the interval of an architecture that is not understood; empty: it must be understood."""
 
 PHYSICS_KEYS = {
     "ref": "llama-3.3-70b-instruct",
@@ -49,15 +52,23 @@ class Lookup:
 
     scenario_dir: Path
     presets: PresetNames | None = None
-    models: dict[tuple[str, Path], ModelFacts | str] = field(default_factory=dict)
+    models: dict[tuple[str, Path, Bound], ModelFacts | str] = field(default_factory=dict)
 
     def base_dir(self, place: Place) -> Path:
         """The folder from which a relative path at this place counts."""
         return Path(place.file).parent if place.line else self.scenario_dir
 
-    def model(self, node: TextNode) -> ModelFacts | str:
-        """Facts of a model, or why there are none."""
-        key = (node.text, self.base_dir(node.place))
+    def model(self, node: TextNode, *, bound: bool = False) -> ModelFacts | str:
+        """Facts of a model, or why there are none; with `bound` the most KV that an unknown one may keep."""
+        return self._model(node, "high" if bound else "")
+
+    def low_facts(self, node: TextNode, facts: ModelFacts) -> ModelFacts | None:
+        """Facts of the least KV that a bounded model may keep; None where the model is understood."""
+        low = self._model(node, "low") if facts.bound else None
+        return None if isinstance(low, str) else low
+
+    def _model(self, node: TextNode, bound: Bound) -> ModelFacts | str:
+        key = (node.text, self.base_dir(node.place), bound)
         if key not in self.models:
             self.models[key] = _load_model(*key)
         return self.models[key]
@@ -75,13 +86,13 @@ class Lookup:
         return (self.base_dir(node.place) / node.text).absolute()
 
 
-def _load_model(ref: str, base_dir: Path) -> ModelFacts | str:
+def _load_model(ref: str, base_dir: Path, bound: Bound) -> ModelFacts | str:
     """Facts of a model; devices and impossible names never reach a reader, which might not come back."""
     try:
         path = base_dir / ref
         if path.exists() and not path.is_file() and not path.is_dir():
             return f"{quote(ref)} is not a regular file; write a catalog id or the path of a config.json"
-        return catalog.load_model(ref, base_dir)
+        return catalog.load_model(ref, base_dir, bound=bound) if bound else catalog.load_model(ref, base_dir)
     except OSError as error:
         return f"cannot read {quote(ref)}: {error.strerror}; write a catalog id or the path of a config.json"
     except ValueError:
@@ -167,12 +178,30 @@ def _check_model(path: str, entry: Entry, lookup: Lookup, findings: Findings) ->
             message = f"{path}: the key {quote(key)} is missing; write {quote(f'{key}: {example}')}"
             findings.add(entry.key_place, "KV301", message)
     ref, engine = child_text(node, "ref"), child_text(node, "engine")
-    facts = lookup.model(ref) if ref and _is_line(ref) else None
-    if ref and isinstance(facts, str):
-        findings.add(ref.place, "KV417", f"{path}.ref: {facts}")
+    _check_ref(path, node, ref, lookup, findings)
+    _check_adjust(f"{path}.adjust", node, findings)
     rules = lookup.engine(engine.text) if engine and _is_line(engine) else None
     if engine and isinstance(rules, str):
         findings.add(engine.place, "KV419", f"{path}.engine: {rules}")
+
+
+def _check_ref(path: str, node: MapNode, ref: TextNode | None, lookup: Lookup, findings: Findings) -> None:
+    if ref is None or not _is_line(ref):
+        return
+    flag = child_text(node, "bound")
+    bound = flag is not None and flag.text == "true"
+    facts = lookup.model(ref, bound=bound)
+    if isinstance(facts, str):
+        would_do = not bound and not isinstance(lookup.model(ref, bound=True), str)
+        hint = "; 'bound: true' plans it at the most KV that it may keep" if would_do else ""
+        findings.add(ref.place, "KV417", f"{path}.ref: {facts}{hint}")
+
+
+def _check_adjust(path: str, node: MapNode, findings: Findings) -> None:
+    adjust = child(node, "adjust")
+    if isinstance(adjust, MapNode) and not {"memory", "decode_time"} & set(adjust.entries):
+        message = f"{path}: nothing is adjusted; write 'memory: 3GiB/gpu', 'decode_time: 12%' or both"
+        findings.add(node.entries["adjust"].key_place, "KV421", message)
 
 
 def _check_range(path: str, node: Node | None, findings: Findings) -> None:
@@ -185,7 +214,7 @@ def _check_range(path: str, node: Node | None, findings: Findings) -> None:
 
 def _check_capacity_model(path: str, node: MapNode, lookup: Lookup, findings: Findings) -> None:
     """A replica is one GPU of the table: nothing that describes a replica may stand beside it."""
-    for key in (*PHYSICS_KEYS, "max_batch", "engine_args"):
+    for key in (*PHYSICS_KEYS, "bound", "max_batch", "engine_args", "adjust"):
         if key in node.entries:
             message = f"{path}: {quote(key)} has no meaning with a capacity table; drop it"
             findings.add(node.entries[key].key_place, "KV410", message)

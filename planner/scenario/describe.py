@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from planner.scenario import schema
+from planner.scenario.fields import MAX_SHOWN_CHOICES, WEIGHTS
 from planner.scenario.validate import LATER_WORDS
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -63,6 +64,9 @@ _TYPES = """## Types
 | requests a day | `200_000/day` | |
 | share | `0.5%` | no finer than 0.0001% |
 | power | `60kW` | mW, W, kW, MW |
+| memory of a GPU | `3GiB/gpu` | GiB, MiB, ... are powers of 1,024; GB, MB, ... of 1,000 |
+| weight format | `bf16` | {weights} |
+| parallel shape | `tp4`, `tp4-pp2`, `tp8-dp2-ep` | tpN[-ppN][-dpN][-dcpN][-ep], in this order |
 | nodes | `5 nodes` | with the word |
 | flag | `true`, `false` | without quotes |
 | name | `prod-eu` | lower-case letters, digits, `-`, `.` |
@@ -98,7 +102,8 @@ def scenario_manual() -> str:
     """The manual page of the scenario file, in Markdown."""
     described = scenario_schema()
     blocks = _map(described["$defs"])
-    parts = [_INTRODUCTION, _TYPES, _section("Top level", "", described)]
+    weights = ", ".join(f"`{name}`" for name in WEIGHTS)
+    parts = [_INTRODUCTION, _TYPES.replace("{weights}", weights), _section("Top level", "", described)]
     parts += [_section(title, path, _map(blocks[name])) for title, path, name in _SECTIONS]
     words = "\n".join(f"- `{word}`: {hint}" for word, hint in LATER_WORDS.items())
     parts.append(f"## Words for later\n\nRefused by name; what to do until they are planned:\n\n{words}\n")
@@ -109,6 +114,7 @@ _SECTIONS = (
     ("Models", "models.NAME", "ModelBlock"),
     ("Batch sizes", "models.NAME.max_batch", "BatchRange"),
     ("Engine settings", "models.NAME.engine_args", "EngineArgsBlock"),
+    ("Adjustments", "models.NAME.adjust", "AdjustBlock"),
     ("Replicas", "models.NAME.replicas", "ReplicaRange"),
     ("Traffic", "traffic.NAME", "ClassBlock"),
     ("Prefix cache", "traffic.NAME.prefix", "PrefixBlock"),
@@ -139,7 +145,7 @@ def _section(title: str, path: str, block: dict[str, Json]) -> str:
 
 def _type_text(item: dict[str, Json]) -> str:
     """The type of a key in words."""
-    if item.get("enum"):
+    if item.get("enum") and len(_list(item["enum"])) <= MAX_SHOWN_CHOICES:
         return " or ".join(f"`{choice}`" for choice in _list(item["enum"]))
     if "examples" in item:
         return f"{item['title']}, like `{_list(item['examples'])[0]}`"

@@ -19,6 +19,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from planner import units
+from planner.catalog.parallel import parse_parallel
 from planner.scenario.source import TextNode
 from planner.scenario.types import Parallel
 from planner.units import quote
@@ -27,29 +28,30 @@ _T = TypeVar("_T")
 
 NAME_PATTERN = "[a-z0-9][a-z0-9.-]{0,63}"
 MAX_TEXT_CHARS = 500
-MAX_TP = 64
-SUPPORTED_WEIGHTS = ("bf16", "fp8")
-LATER_WEIGHTS = (
-    *(
-        "fp16",
-        "fp32",
-        "int8",
-        "int4",
-        "fp4",
-        "fp6",
-        "nvfp4",
-        "mxfp4",
-        "mxfp8",
-        "w4a16",
-        "w8a8",
-        "w8a16",
-        "w4a8",
-    ),
-    *("awq", "gptq", "native"),
+MAX_SHOWN_CHOICES = 12
+GGUF_WEIGHTS = (
+    *("q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_0", "q4_1", "q4_k_s", "q4_k_m", "q5_0", "q5_1"),
+    *("q5_k_s", "q5_k_m", "q6_k", "q8_0", "iq3_s", "iq4_nl", "iq4_xs"),
 )
-"""Weight formats that engines have and kvplan does not plan yet."""
+WEIGHTS = ("bf16", "fp16", "fp32", "fp8", "int8", "w4a16", "mxfp4", "nvfp4", "bnb4", *GGUF_WEIGHTS)
+"""Weight formats that have memory; what an engine, a GPU or a latency cannot do with them is refused a candidate."""
+LATER_WEIGHTS = {
+    "int4": "w4a16",
+    "awq": "w4a16",
+    "gptq": "w4a16",
+    "fp4": "nvfp4 or mxfp4",
+    "mxfp8": "fp8",
+    "fp6": "fp8",
+    "w8a8": "int8 or fp8",
+    "w8a16": "int8 or fp8",
+    "w4a8": "w4a16",
+    "native": "the format that the checkpoint ships in",
+}
+"""Names that engines and checkpoints use and kvplan does not plan, and what to write instead."""
 
-_PARALLEL = re.compile(r"tp([0-9]{1,3})((?:-pp[0-9]{1,3})?(?:-dp[0-9]{1,3})?(?:-dcp[0-9]{1,3})?(?:-ep)?)")
+_LATER_SHAPE = re.compile(r"(tp[1-9][0-9]{0,3})(?:-[a-z]+[0-9]*)*-(?:pcp|cp|sp|cfg)[0-9]+(?:-[a-z]+[0-9]*)*")
+"""Shapes with parallelism that engines have and kvplan does not plan: of the prompt, of the sequence."""
+
 _PERCENTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]{1,2})?)")
 
 
@@ -61,7 +63,12 @@ def mistake(code: str, message: str) -> PydanticCustomError:
 def suggestion(word: str, known: tuple[str, ...] | list[str]) -> str:
     """What to write instead of a word: the nearest known one, or the whole list."""
     near = get_close_matches(word[:100], known, n=1, cutoff=0.6)
-    return f"did you mean {quote(near[0])}?" if near else f"write one of {', '.join(known)}"
+    if near:
+        return f"did you mean {quote(near[0])}?"
+    if len(known) <= MAX_SHOWN_CHOICES:
+        return f"write one of {', '.join(known)}"
+    nearest = get_close_matches(word[:100], known, n=MAX_SHOWN_CHOICES, cutoff=0.4) or known[:MAX_SHOWN_CHOICES]
+    return f"write one of {', '.join(nearest)}, ... ({len(known)} in all)"
 
 
 def percentile_ppm(key: str) -> int | None:
@@ -163,24 +170,41 @@ def _parse_utilization(text: str) -> Fraction:
 def _read_weights(node: object) -> str:
     text = _text(node, "fp8")
     if text in LATER_WEIGHTS:
-        raise mistake("KV502", f"weights {quote(text)} are not supported yet; write bf16 or fp8")
-    return _read("KV212", partial(_parse_choice, SUPPORTED_WEIGHTS), "fp8", node)
+        raise mistake("KV502", f"weights {quote(text)} are not supported yet; write {LATER_WEIGHTS[text]}")
+    if text.lower() in WEIGHTS and text not in WEIGHTS:
+        raise mistake("KV212", f"{quote(text)} is not one of the choices; did you mean {quote(text.lower())}?")
+    return _read("KV212", partial(_parse_choice, WEIGHTS), "fp8", node)
 
 
 def _read_parallel(node: object) -> Parallel:
     text = _text(node, "tp4")
-    match = _PARALLEL.fullmatch(text)
-    if not match or int(match[1]) == 0:
-        raise mistake("KV212", f"{quote(text)} is not a parallel shape; write tpN, like tp4")
-    tp = int(match[1])
-    if match[2]:
-        raise mistake("KV503", f"the shape {quote(text)} is not supported yet: only tpN is; write tp{tp}")
-    if tp & (tp - 1) or tp > MAX_TP or match[1].startswith("0"):
-        raise mistake(
-            "KV503",
-            f"the shape {quote(text)} is not supported yet; write tp1, tp2, tp4, ... up to tp{MAX_TP}",
-        )
-    return Parallel(tp)
+    later = _LATER_SHAPE.fullmatch(text) if len(text) <= units.MAX_TEXT_CHARS else None
+    if later:
+        raise mistake("KV503", f"the shape {quote(text)} is not supported yet; write {later[1]} without that part")
+    # Unicode digits and invisible characters never reach the reader of shapes, nor do texts of any length.
+    if not text.isascii() or not text.isprintable() or len(text) > units.MAX_TEXT_CHARS:
+        message = f"{quote(text)} is no parallel shape; write tpN[-ppN][-dpN][-dcpN][-ep], such as tp4 or tp4-pp2"
+        raise mistake("KV212", message)
+    shape = parse_parallel(text)
+    if isinstance(shape, str):
+        raise mistake("KV212", shape)
+    if re.search(r"[a-z]0[0-9]", text):
+        raise mistake("KV212", f"{quote(text)} has a number that starts with 0; write {shape}")
+    return shape
+
+
+def _parse_per_gpu(text: str) -> int:
+    """Bytes of memory on each GPU."""
+    amount, slash, unit = text.partition("/")
+    if not slash or unit != "gpu":
+        raise ValueError(f"{quote(text)} is not an amount of memory on each GPU; write it like 3GiB/gpu")
+    try:
+        size_bytes = units.parse_bytes(amount)
+    except ValueError as error:
+        raise ValueError(f"{error}, with /gpu behind it") from error
+    if size_bytes < 1:
+        raise ValueError(f"{quote(text)} adds nothing; write an amount above 0, like 3GiB/gpu, or leave it out")
+    return size_bytes
 
 
 def _key_name(key: str) -> str:
@@ -357,10 +381,22 @@ BatchTokens = Annotated[int, *_count(1, units.MAX_TOKENS, "8192")]
 Amount = Annotated[Fraction, *_decimal(units.parse_decimal, "192")]
 Pue = Annotated[Fraction, *_decimal(_parse_pue, "1.25")]
 MemoryUtilization = Annotated[Fraction, *_decimal(_parse_utilization, "0.92")]
-Weights = Annotated[str, PlainValidator(_read_weights), _choice_schema("weight format", SUPPORTED_WEIGHTS)]
+Weights = Annotated[str, PlainValidator(_read_weights), _choice_schema("weight format", WEIGHTS)]
 ParallelShape = Annotated[
-    Parallel, PlainValidator(_read_parallel), _schema("parallel shape", "tp(1|2|4|8|16|32|64)", "tp4")
+    Parallel,
+    PlainValidator(_read_parallel),
+    _schema(
+        "parallel shape",
+        "tp[1-9][0-9]{0,3}(-pp[1-9][0-9]{0,3})?(-dp[1-9][0-9]{0,3})?(-dcp[1-9][0-9]{0,3})?(-ep)?",
+        "tp4",
+    ),
 ]
+MemoryPerGpu = Annotated[
+    int,
+    PlainValidator(partial(_read, "KV214", _parse_per_gpu, "3GiB/gpu")),
+    _schema("memory of a GPU", _NUMBER + f" ?({'|'.join(units.BYTE_UNITS)})/gpu", "3GiB/gpu"),
+]
+Slowdown = Annotated[int, *_share(1, 100 * units.PPM, "12%")]
 Confidence = Annotated[str, *_choice("confidence", "p50", "p90")]
 Policy = Annotated[str, *_choice("policy", "supported", "allow_published")]
 ObjectiveName = Annotated[str, *_choice("objective", "cost", "gpus", "quality_loss")]

@@ -18,6 +18,7 @@ from planner.scenario.fields import percentile_ppm, suggestion
 from planner.scenario.overrides import apply_block, apply_sets, load_tree
 from planner.scenario.source import Findings, ListNode, MapNode, Node, child_map, child_text, walk
 from planner.scenario.types import (
+    Adjust,
     Budget,
     CompressionPolicy,
     EngineArgs,
@@ -177,10 +178,12 @@ def _model(name: str, block: schema.ModelBlock, root: MapNode, lookup: Lookup) -
             max_configurations=block.max_configurations,
             capacity_path=str(path),
         )
-    facts = lookup.model(_given(child_text(root, "models", name, "ref")))
+    ref = _given(child_text(root, "models", name, "ref"))
+    facts = lookup.model(ref, bound=block.bound)
     engine = lookup.engine(_given(block.engine))
     if isinstance(facts, str) or isinstance(engine, str):
         raise AssertionError(f"models.{name} passed the checks without facts")
+    low = lookup.low_facts(ref, facts)
     batch = block.max_batch or schema.BatchRange()
     return ModelSpec(
         name=name,
@@ -195,7 +198,13 @@ def _model(name: str, block: schema.ModelBlock, root: MapNode, lookup: Lookup) -
         engine_args=_engine_args(block.engine_args or schema.EngineArgsBlock()),
         replicas=limits,
         max_configurations=block.max_configurations,
+        adjust=_adjust(block.adjust),
+        low_facts=low,
     )
+
+
+def _adjust(block: schema.AdjustBlock | None) -> Adjust | None:
+    return None if block is None else Adjust(block.memory or 0, block.decode_time or 0, block.source)
 
 
 def _engine_args(block: schema.EngineArgsBlock) -> EngineArgs:

@@ -26,6 +26,7 @@ from planner.scenario.fields import (
     GpusPerNode,
     HeadroomShare,
     KeyName,
+    MemoryPerGpu,
     MemoryUtilization,
     ModelRef,
     Money,
@@ -44,6 +45,7 @@ from planner.scenario.fields import (
     Rate,
     RequestsPerDay,
     Share,
+    Slowdown,
     Text,
     Threshold,
     Tokens,
@@ -85,11 +87,22 @@ class EngineArgsBlock(Block):
     """Tokens of one engine step, prefill chunks included."""
 
 
+class AdjustBlock(Block):
+    """What the user knows and the formulas do not: at least one of `memory` and `decode_time`, with its source."""
+
+    memory: MemoryPerGpu | None = None
+    """Memory that something else takes on every GPU of a replica, such as adapters; KV gets that much less."""
+    decode_time: Slowdown | None = None
+    """How much longer every decode step takes; it never takes less than predicted."""
+    source: Text
+    """Where the figures come from: a measurement and its date."""
+
+
 class ModelBlock(Block):
     """One model: what is fixed (a scalar) and what the planner may choose (a list).
 
     With `capacity_table` a replica is one GPU and the table says how many requests it serves; the keys from
-    `ref` to `engine_args` are then left out. Without it `ref`, `engine`, `weights`, `parallel`,
+    `ref` to `adjust` are then left out. Without it `ref`, `engine`, `weights`, `parallel`,
     `context_limit` and `kv_presets` are required.
     """
 
@@ -104,12 +117,17 @@ class ModelBlock(Block):
 
     ref: ModelRef | None = None
     """Catalog id of the model, or the path of its `config.json`."""
+    bound: Flag = False
+    """Whether a model whose architecture is not understood is planned all the same, at the most KV that it may keep,
+    and once more at the least: the plan says whether that changes it; the default is false."""
     engine: EngineId | None = None
-    """Engine and version; memory accounting and defaults follow the version."""
+    """Engine and version; memory accounting and defaults follow the newest rule set that is not newer."""
     weights: Annotated[tuple[Weights, ...], *ONE_OR_MANY] | None = None
-    """Number format of the weights."""
+    """Number format of the weights; what the engine, the GPU or the latency cannot do with it is refused by name."""
     parallel: Annotated[tuple[ParallelShape, ...], *ONE_OR_MANY] | None = None
-    """Parallel shape of one replica: `tpN` is tensor parallelism over N GPUs of one node."""
+    """Parallel shape of one replica, `tpN[-ppN][-dpN][-dcpN][-ep]`: N ways of tensor, pipeline, data and decode context
+    parallelism, whole experts with `ep`. Its tp x pp x dp GPUs stand in one node. All shapes have memory; those
+    without a latency yet are refused by name."""
     context_limit: Annotated[tuple[Tokens, ...], *ONE_OR_MANY] | None = None
     """Prompt and output together may have so many tokens."""
     max_batch: BatchRange | None = None
@@ -118,6 +136,8 @@ class ModelBlock(Block):
     """Ids of the preset table: how the KV cache is stored."""
     engine_args: EngineArgsBlock | None = None
     """Engine settings that are fixed."""
+    adjust: AdjustBlock | None = None
+    """Corrections to the prediction; shown in the plan as assumptions."""
     capacity_table: PathText | None = None
     """CSV file with the columns gpu, class, requests_per_s: measured capacity instead of physics."""
     replicas: ReplicaRange = ReplicaRange()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
+from planner.catalog.parallel import Parallel as Parallel
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
 
 HOURS_PER_MONTH = 730
@@ -31,26 +32,20 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Parallel:
-    """A parallel shape; only tensor parallelism is planned yet."""
-
-    tp: int
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one replica."""
-        return self.tp
-
-    def __str__(self) -> str:
-        return f"tp{self.tp}"
-
-
-@dataclass(frozen=True)
 class EngineArgs:
     """Engine settings that the user fixed; None is the engine's own default for the GPU."""
 
     gpu_memory_utilization_ppm: int | None = None
     max_num_batched_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Adjust:
+    """What the user corrects: bytes taken on every GPU, and how much longer every decode step takes."""
+
+    memory_bytes_per_gpu: int
+    decode_time_ppm: int
+    source: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,9 @@ class ModelSpec:
 
     With a capacity table, `facts` and `engine` are None and the choice fields are empty: a replica is one
     GPU. The table itself (GPU id -> class -> requests/s) is attached by the pipeline.
+
+    Where the architecture is only bounded (`bound: true`), `facts` are those of the most KV that it may keep and
+    `low_facts` those of the least; `memory_at` says from which of them memory is counted.
     """
 
     name: str
@@ -83,6 +81,14 @@ class ModelSpec:
     max_configurations: int | None = None
     capacity_path: str | None = None
     capacity: tuple[tuple[str, tuple[tuple[str, Fraction], ...]], ...] = ()
+    adjust: Adjust | None = None
+    low_facts: ModelFacts | None = None
+    memory_at: Literal["high", "low"] = "high"
+
+    @property
+    def memory_facts(self) -> ModelFacts | None:
+        """Facts that memory is counted from."""
+        return self.low_facts if self.memory_at == "low" and self.low_facts is not None else self.facts
 
     def with_capacity(self, table: dict[str, dict[str, Fraction]]) -> ModelSpec:
         """The same model with its capacity table attached, in sorted order."""

@@ -21,7 +21,6 @@ LATER_WORDS: dict[str, str] = {
     "window": "give peak and mean",
     "peak_window": "give peak and mean",
     "scale": "multiply peak and mean",
-    "adjust": "leave it out, and keep the difference in reserve",
     "working_set": "give prefix.reusable",
     "routing": "give prefix.reusable",
     "speculative": "leave it out",

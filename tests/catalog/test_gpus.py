@@ -8,25 +8,61 @@ from planner.catalog import gpu_ids, load_gpu
 
 GIB = 2**30
 REQUIRED = [
-    "t4-16gb",
-    "l4-24gb",
-    "a10g-24gb",
+    "a10-24gb",
+    "a100-pcie-80gb",
     "a100-sxm-40gb",
     "a100-sxm-80gb",
-    "a100-pcie-80gb",
-    "l40s-48gb",
-    "h100-sxm-80gb",
-    "h100-pcie-80gb",
-    "h200-sxm-141gb",
+    "a10g-24gb",
+    "a40-48gb",
     "b200-sxm-180gb",
+    "b300-sxm-288gb",
+    "gb200-nvl72",
+    "gb300-nvl72",
+    "gh200-96gb",
+    "h100-nvl-94gb",
+    "h100-pcie-80gb",
+    "h100-sxm-80gb",
+    "h20-96gb",
+    "h200-nvl-141gb",
+    "h200-sxm-141gb",
+    "l4-24gb",
+    "l40-48gb",
+    "l40s-48gb",
     "mi300x",
+    "mi325x",
+    "mi355x",
+    "rtx-3090-24gb",
+    "rtx-3090-ti-24gb",
+    "rtx-4090-24gb",
+    "rtx-5070-ti-16gb",
+    "rtx-5090-32gb",
+    "rtx-a6000-48gb",
+    "rtx-pro-4500-bw-32gb",
+    "rtx-pro-6000-bw-se-96gb",
+    "t4-16gb",
+    "v100-sxm-16gb",
+    "v100-sxm-32gb",
 ]
 
 
 def test_the_named_gpus_are_there():
     """The catalog has every GPU that the documentation names, and nothing without a source."""
-    assert set(REQUIRED) == set(gpu_ids())
+    assert tuple(REQUIRED) == gpu_ids()
     assert all(gpu is not None and gpu.source for gpu in map(load_gpu, gpu_ids()))
+
+
+def test_cuda_sees_less_than_the_driver():
+    """CUDA's total is below the driver's figure by at most 5 %, and every GPU has both."""
+    for gpu in map(load_gpu, gpu_ids()):
+        assert gpu is not None
+        assert 0.95 * gpu.driver_bytes < gpu.memory_bytes < gpu.driver_bytes, gpu.id
+
+
+def test_every_rate_is_positive():
+    """Memory, bandwidth, 16-bit rate, link and power are never 0; only fp8 units may be missing."""
+    for gpu in map(load_gpu, gpu_ids()):
+        assert gpu is not None
+        assert min(gpu.memory_bytes, gpu.bandwidth_bytes_per_s, gpu.bf16_flops, gpu.link_bytes_per_s, gpu.tdp_w) > 0
 
 
 def test_unknown_gpu_is_none():
@@ -47,6 +83,12 @@ def test_unknown_gpu_is_none():
         ("h200-sxm-141gb", 143771 * 0.99 / 1024, True),  # driver less 1 %
         ("b200-sxm-180gb", 183359 * 0.99 / 1024, True),
         ("mi300x", 192 * 0.99, True),
+        ("rtx-3090-24gb", 23.58, False),  # vLLM start-up log
+        ("rtx-4090-24gb", 23.5, False),
+        ("rtx-5090-32gb", 31.36, False),  # a PyTorch message
+        ("rtx-a6000-48gb", 47.5, False),
+        ("rtx-pro-4500-bw-32gb", 31.38, False),
+        ("b300-sxm-288gb", 275040 * 0.99 / 1024, True),
     ],
 )
 def test_memory_is_what_cuda_reports(gpu_id, gib, estimated):
@@ -80,8 +122,9 @@ def test_published_rates(gpu_id, bandwidth, bf16, fp8, link, tdp, architecture):
 
 def test_pcie_cards_have_no_fabric():
     """Exactly the cards without NVLink or Infinity Fabric over the whole node are marked so."""
-    pcie = {gpu_id for gpu_id in gpu_ids() if not load_gpu(gpu_id).nvlink}
-    assert pcie == {"t4-16gb", "l4-24gb", "a10g-24gb", "l40s-48gb", "a100-pcie-80gb", "h100-pcie-80gb"}
+    fabric = {gpu_id for gpu_id in gpu_ids() if load_gpu(gpu_id).nvlink}
+    sxm = {gpu_id for gpu_id in REQUIRED if "sxm" in gpu_id}
+    assert fabric == sxm | {"gb200-nvl72", "gb300-nvl72", "gh200-96gb", "h20-96gb", "mi300x", "mi325x", "mi355x"}
 
 
 def test_t4_says_that_it_has_no_bf16():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
+from planner.catalog.types import AttentionKv, EngineRules, GpuFacts, ModelFacts
 
 FP8_FAMILY = ("auto", "fp8", "fp8_e4m3", "fp8_e5m2")
 FROM_0_24 = (
@@ -54,7 +54,8 @@ class Facts:
             vocab_size=128256,
             max_context_tokens=131072,
             tied_embeddings=False,
-            layer_windows=(0,) * 80,
+            kv_layers=(AttentionKv(8, 128, 128),) * 80,
+            ffn_layers=("dense",) * 80,
         )
 
     @classmethod
@@ -65,7 +66,7 @@ class Facts:
     @classmethod
     def windowed(cls) -> ModelFacts:
         """The same with sliding windows in every second layer."""
-        return replace(cls.llama_70b(), id="a-windowed-model", layer_windows=(0, 4096) * 40)
+        return replace(cls.llama_70b(), id="a-windowed-model", kv_layers=(AttentionKv(8, 128, 128), AttentionKv(8, 128, 128, "sliding", 4096)) * 40)
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from planner.candidates.physics import (
     memory_of,
     operating_ns,
     shape_physics,
+    usable_preset,
 )
+from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
 from planner.traffic.lengths import served
 from planner.traffic.queueing import capacity_of, load_of, p95_ttft_of, workload
@@ -27,8 +29,10 @@ def rows() -> list[tuple[str, str, str]]:
     """(quantity, value, where it comes from) in the order of the page."""
     scenario = pipeline.load(ROOT / "scenarios/prod.yaml")
     model, gpu = scenario.models["assistant"], scenario.inventory["h100-reserved"].gpu
-    shape = Shape(gpu, "fp8", 4, "bf16")
-    physics = shape_physics(model, shape, scenario.compression)
+    shape = Shape(gpu, "fp8", Parallel(4), "bf16")
+    usable = usable_preset(model, shape, scenario.compression)
+    assert not isinstance(usable, Refusal)
+    physics = shape_physics(model, shape, usable)
     assert not isinstance(physics, Refusal)
     memory = memory_of(model, shape, physics.usable, CONTEXT_TOKENS, SEQUENCES)
     assert not isinstance(memory, Refusal)

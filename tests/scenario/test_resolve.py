@@ -8,9 +8,15 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
+
 from planner.catalog import load_engine, load_gpu, load_model
+from planner.catalog.types import AttentionKv
+from planner.errors import InputError
+from planner.memory.formats import weight_formats
+from planner.scenario.fields import WEIGHTS
 from planner.scenario.resolve import load_scenario
-from planner.scenario.types import Budget, Guardrail, Lengths, Parallel, Place, Reserve, Slo
+from planner.scenario.types import Adjust, Budget, Guardrail, Lengths, Parallel, Place, Reserve, Slo
 
 DATA = Path(__file__).parents[1] / "data" / "scenarios"
 FULL = load_scenario(DATA / "full.yaml")
@@ -136,3 +142,78 @@ def test_loading_is_quick_and_imports_nothing_heavy() -> None:
     )
     assert done.stdout.strip() == "[]"
     assert time.perf_counter() - start < 60  # a hang, not a speed
+
+
+BOUNDED = load_scenario(DATA / "bounded.yaml")
+
+
+def test_an_adjustment_in_base_units() -> None:
+    """Tests 1.5 GiB as bytes and 5 % as ppm, with the source; without the block there is none."""
+    assert BOUNDED.models["assistant"].adjust == Adjust(1_610_612_736, 50_000, "bench 2026-11")
+    assert SMALL.models["assistant"].adjust is None
+
+
+def test_the_parts_of_an_adjustment_stand_alone() -> None:
+    """Tests GB as powers of 1,000 and that the other part is 0."""
+    sets = ["models.assistant.adjust={memory: 3GB/gpu, source: here}"]
+    assert load_scenario(DATA / "small.yaml", sets).models["assistant"].adjust == Adjust(3_000_000_000, 0, "here")
+    sets = ["models.assistant.adjust={decode_time: 250%, source: here}"]
+    assert load_scenario(DATA / "small.yaml", sets).models["assistant"].adjust == Adjust(0, 2_500_000, "here")
+
+
+def test_a_bounded_model_has_two_ends() -> None:
+    """Tests that an unknown architecture is planned at its upper end, with the lower one beside it."""
+    model = BOUNDED.models["assistant"]
+    assert model.facts is not None and model.low_facts is not None
+    assert (model.facts.bound, model.low_facts.bound, model.memory_at) == ("high", "low", "high")
+    assert model.memory_facts is model.facts
+    windows = [layer.window_tokens for layer in model.low_facts.kv_layers if isinstance(layer, AttentionKv)]
+    assert (windows.count(1_024), windows.count(0), model.facts.is_windowed) == (24, 8, False)
+
+
+def test_bounding_what_is_understood_changes_nothing() -> None:
+    """Tests `bound: true` on a known model: the plain facts, and no lower end."""
+    model = load_scenario(DATA / "small.yaml", ["models.assistant.bound=true"]).models["assistant"]
+    assert (model.facts, model.low_facts) == (load_model("llama-3.1-8b", Path()), None)
+
+
+def test_an_unknown_architecture_is_offered_its_bound() -> None:
+    """Tests the refusal without `bound: true`: by name, with what to write."""
+    with pytest.raises(InputError) as caught:
+        load_scenario(DATA / "bounded.yaml", ["models.assistant.bound=false"])
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.line, found.col) == ("KV417", 6, 10)
+    assert "'novelformer' is not understood yet" in found.message
+    assert found.message.endswith("'bound: true' plans it at the most KV that it may keep")
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "gpus"),
+    [
+        ("tp3", Parallel(3), 3),
+        ("tp4-pp2", Parallel(4, pp=2), 8),
+        ("tp8-dp2-ep", Parallel(8, dp=2, ep=True), 16),
+        ("tp8-dcp4", Parallel(8, dcp=4), 8),
+        ("tp2-pp3-dp4-dcp2-ep", Parallel(2, 3, 4, 2, True), 24),
+    ],
+)
+def test_every_shape_of_the_grammar_is_read(text: str, shape: Parallel, gpus: int) -> None:
+    """Tests shapes that have memory and no latency: the language takes them, GPUs are tp x pp x dp."""
+    (read,) = load_scenario(DATA / "small.yaml", [f"models.assistant.parallel={text}"]).models["assistant"].parallel
+    assert (read, read.gpus, str(read)) == (shape, gpus, text)
+
+
+def test_weight_formats_are_those_of_memory() -> None:
+    """Tests that the language names every format that has bytes, and no other."""
+    assert sorted(WEIGHTS) == sorted(weight_formats())
+    for name in WEIGHTS:
+        assert load_scenario(DATA / "small.yaml", [f"models.assistant.weights={name}"]).models["assistant"].weights == (
+            name,
+        )
+
+
+def test_a_release_without_rules_takes_the_newest_older_ones() -> None:
+    """Tests vllm@0.20.1: rules of 0.19, and what was asked for."""
+    engine = BOUNDED.models["assistant"].engine
+    assert engine is not None
+    assert (engine.version, engine.requested, engine.is_inferred) == ("0.19", "vllm@0.20.1", True)
