@@ -11,6 +11,7 @@ import click
 from planner import __version__
 from planner.cli.check import check
 from planner.cli.interrupt import watch_interrupts
+from planner.cli.kv import kv
 from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, INTERRUPTED, fail
 from planner.cli.solve import solve
 from planner.cli.validate import validate
@@ -28,6 +29,7 @@ def kvplan() -> None:
       kvplan validate scenarios/prod.yaml
       kvplan solve scenarios/prod.yaml -o plan.json
       kvplan check plan.json
+      kvplan kv llama-3.1-8b --gpu h100-sxm-80gb
 
     \b
     Exit codes: 0 done, 1 wrong input, 2 wrong command line, 3 proved infeasible, 4 no plan in the time limit,
@@ -35,7 +37,7 @@ def kvplan() -> None:
     """
 
 
-for command in (solve, validate, check):
+for command in (solve, validate, check, kv):
     kvplan.add_command(command)
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from rich.text import Text
 
-from planner.plan.types import Deployment, LimitRow, Plan, Promise, RejectedChoice
+from planner.plan.types import Assumption, Deployment, LimitRow, Plan, Promise, RejectedChoice
 from planner.report import numbers
 from planner.report.layout import indented, render, table_of
 
@@ -33,6 +33,7 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
             _not_chosen(plan, columns, verbose),
             _costs(plan, columns),
         ]
+    parts.append(indented("assumed", [assumption_text(row) for row in plan.assumptions], columns))
     parts.append(_warnings(plan, columns))
     if verbose:
         parts += [_memory(plan, columns), _evidence(plan, columns)]
@@ -82,6 +83,11 @@ def _deployments(plan: Plan, columns: int) -> str:
         )  # fmt: skip
         table.add_row(*(Text(cell) for cell in cells))
     return render(table, columns)
+
+
+def assumption_text(row: Assumption) -> str:
+    """One adjustment of the user's, with its source."""
+    return f"{row.path}: {row.text} ({row.source})"
 
 
 def _wrapped(name: str, most: int = 10) -> str:
@@ -219,17 +225,20 @@ def _warnings(plan: Plan, columns: int) -> str:
 
 
 def _memory(plan: Plan, columns: int) -> str:
+    memory = {name: d.memory for name, d in plan.deployments.items() if d.memory is not None}
+    if not memory:
+        return ""
+    adjusted = any(m.extra_bytes for m in memory.values())
     table = table_of(
         ("memory per GPU", "left"), ("total", "right"), ("weights", "right"), ("activations", "right"),
-        ("non-torch", "right"), ("graphs", "right"), ("KV pool", "right"), ("tokens", "right"),
+        ("non-torch", "right"), ("graphs", "right"), *((("adjusted", "right"),) if adjusted else ()),
+        ("KV pool", "right"), ("tokens", "right"),
     )  # fmt: skip
-    shown = False
-    for name, deployment in plan.deployments.items():
-        if (m := deployment.memory) is not None:
-            shown = True
-            cells = (m.total_bytes, m.weights_bytes, m.activation_bytes, m.non_torch_bytes, m.cuda_graph_bytes)
-            table.add_row(Text(name), *(numbers.gib(b) for b in (*cells, m.available_kv_bytes)), f"{m.pool_tokens:,}")
-    return render(table, columns) if shown else ""
+    for name, m in memory.items():
+        cells = [m.total_bytes, m.weights_bytes, m.activation_bytes, m.non_torch_bytes, m.cuda_graph_bytes]
+        cells += [m.extra_bytes, m.available_kv_bytes] if adjusted else [m.available_kv_bytes]
+        table.add_row(Text(name), *(numbers.gib(size) for size in cells), f"{m.pool_tokens:,}")
+    return render(table, columns)
 
 
 def _evidence(plan: Plan, columns: int) -> str:

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from pathlib import Path
 from statistics import mean
 
 from planner import __version__
-from planner.catalog import load_engine, load_gpu, load_model
+from planner.calculator.kv import kv_answer
+from planner.calculator.query import KvQuery
+from planner.catalog import load_engine, load_model
 from planner.catalog.files import model_paths, read_json_object
 from planner.catalog.parallel import Parallel
-from planner.catalog.types import BF16_KV, EngineRules, GpuFacts, KvStorage, ModelFacts, Refusal
-from planner.memory.kv import KvSetup, kv_bytes_per_token, logical_bytes, reserved_bytes
-from planner.memory.pool import replica_memory
+from planner.catalog.types import BF16_KV, EngineRules, ModelFacts
+from planner.memory.kv import KvSetup, logical_bytes, reserved_bytes
 
 GIB = 2**30
 CONTEXT = 32_768
@@ -97,7 +99,7 @@ def main() -> None:
     if target:
         Path(target).write_text(page, encoding="utf-8")
     else:
-        print(page)
+        sys.stdout.write(page)
 
 
 def _installed(name: str) -> str:
@@ -113,7 +115,7 @@ def _head() -> list[str]:
         "# kvplan beside its peers",
         "",
         f"kvplan {__version__}, {peers}. Made by `{COMMAND}`.",
-        "Both peers are good tools with other aims: kvfit counts the state that a model needs, whatever engine runs it;",
+        "Both peers are good tools with other aims: kvfit counts the state that a model needs, whatever the engine;",
         "aiconfigurator-core searches serving configurations from measured kernels. A dash means that the tool refuses",
         "or cannot read the model; its own words follow the table.",
         "",
@@ -126,8 +128,8 @@ def _sequences() -> list[str]:
     lines = [
         f"## KV of one sequence of {CONTEXT // 1024}Ki tokens, bf16, one GPU, in GiB",
         "",
-        "`logical` is what the formulas say a sequence needs, `reserved` what vLLM 0.24 charges its pool for it (groups, padding,",
-        "blocks, state). aiconfigurator-core gives bytes of a token; here they are multiplied by the context.",
+        "`logical` is what the formulas say a sequence needs, `reserved` what vLLM 0.24 charges its pool (groups,",
+        "padding, blocks, state). aiconfigurator-core gives bytes of a token; here they are multiplied by the context.",
         "",
         "| model | kind | kvplan logical | kvplan reserved | kvfit | aiconfigurator-core |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -157,15 +159,17 @@ def _pools() -> list[str]:
     lines = [
         "## Tokens of the KV pool, from GPU, model and flags alone, against start-up logs",
         "",
-        "vLLM 0.17 to 0.19 on H100-80GB, `--gpu-memory-utilization 0.95`, 8,192 batched tokens, 1,024 sequences. The columns give",
-        "the prediction over the log less 1; above 0 % a plan would promise memory that is not there. kvfit is given the weights",
-        "as logged (it reads a checkpoint's size from the hub) and predicts concurrency, here times the context; it reserves",
-        "nothing for activations by default. aiconfigurator-core answers for vLLM 0.24, the release that it has data for.",
+        "vLLM 0.17 to 0.19 on H100-80GB, `--gpu-memory-utilization 0.95`, 8,192 batched tokens, 1,024 sequences.",
+        "Columns give the prediction over the log less 1; above 0 % a plan promises memory that is not there. kvfit is",
+        "given the weights as logged (it reads a checkpoint's size from the hub) and predicts concurrency, here",
+        "times the context; it reserves nothing for activations by default. aiconfigurator-core answers for vLLM 0.24,",
+        "the release that it has data for. kvplan's margin for what was not measured is left off, as in `kvplan kv`.",
         "",
         "| model | tp | logged tokens | kvplan | kvfit | aiconfigurator-core |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     errors: dict[str, list[float]] = {"kvplan": [], "kvfit": [], "aiconfigurator-core": []}
+    plain: dict[str, list[float]] = {name: [] for name in errors}
     reasons: list[str] = []
     for log in _h100_logs():
         answers = {
@@ -180,10 +184,13 @@ def _pools() -> list[str]:
                 reasons.append(f"- {log['model']} tp{log['tensor_parallel_size']}, {name}: {answer.why}")
             else:
                 errors[name].append(answer.value / float(log["kv_tokens"]) - 1)
+                if not _is_windowed(log):
+                    plain[name].append(errors[name][-1])
                 cells.append(f"{errors[name][-1]:+.1%}")
         lines.append(f"| {log['model']} | {log['tensor_parallel_size']} | {log['kv_tokens']:,} | {' | '.join(cells)} |")
-    means = [f"{mean(abs(e) for e in found):.1%} ({len(found)})" if found else "-" for found in errors.values()]
-    lines.append(f"| mean absolute error (logs answered) | | | {' | '.join(means)} |")
+    for words, sets in (("mean absolute error", errors), ("the same without sliding or chunked models", plain)):
+        means = [f"{mean(abs(e) for e in found):.1%} ({len(found)})" if found else "-" for found in sets.values()]
+        lines.append(f"| {words} (logs answered) | | | {' | '.join(means)} |")
     worst = [f"{max(found):+.1%}" if found else "-" for found in errors.values()]
     lines.append(f"| most over the log | | | {' | '.join(worst)} |")
     return [*lines, "", *dict.fromkeys(reasons)]
@@ -198,30 +205,33 @@ def _h100_logs() -> list[Log]:
     for log in json.loads(LOGS.read_text(encoding="utf-8"))["logs"]:
         plain = log["kv_cache_dtype"] in ("auto(bfloat16)", "auto(bf16/fp16)") and not log.get("weight_quantization")
         quantized = log.get("weight_quantization") == "mxfp4"
-        if log["engine"] == "vllm" and log.get("gpu") == "H100-80GB" and (plain or quantized) and "kv_tokens" in log:
-            if log.get("version") != "0.16.0" and log.get("max_model_len") == 8192:
-                found.setdefault((log["model"], log["tensor_parallel_size"]), log)
+        told = log["engine"] == "vllm" and log.get("gpu") == "H100-80GB" and "kv_tokens" in log
+        if told and (plain or quantized) and log.get("version") != "0.16.0" and log.get("max_model_len") == 8192:
+            found.setdefault((log["model"], log["tensor_parallel_size"]), log)
     return list(found.values())
+
+
+def _is_windowed(log: Log) -> bool:
+    model = load_model(str(log["model"]), Path())
+    return not isinstance(model, str) and model.is_windowed
 
 
 def _kvplan_pool(log: Log) -> Answer:
     model = load_model(str(log["model"]), Path())
     if isinstance(model, str):
         return Answer(None, model)
-    memory = replica_memory(
-        model,
-        _gpu("h100-sxm-80gb"),
-        _engine(f"vllm@{log.get('version', '0.19.0')}"),
+    query = KvQuery(
+        model=model.id,
         shape=Parallel(int(log["tensor_parallel_size"])),
-        weights=model.native_weights,
-        storage=BF16_KV,
-        kv_dtype="bf16",
-        context_limit_tokens=int(log["max_model_len"]),
+        engine=f"vllm@{log.get('version', '0.19.0')}",
+        gpu="h100-sxm-80gb",
+        max_model_len=int(log["max_model_len"]),
         max_num_seqs=SEQUENCES,
         max_num_batched_tokens=BATCHED_TOKENS,
         utilization_ppm=950_000,
     )
-    return Answer(None, memory.message) if isinstance(memory, Refusal) else Answer(memory.printed_tokens)
+    pool = kv_answer(query).figures.pool
+    return Answer(None, "it does not fit") if pool is None else Answer(pool.printed_tokens)
 
 
 def _tree(model_id: str) -> dict[str, object]:
@@ -324,13 +334,6 @@ def _engine(text: str) -> EngineRules:
     if isinstance(rules, str):
         raise SystemExit(rules)
     return rules
-
-
-def _gpu(gpu_id: str) -> GpuFacts:
-    gpu = load_gpu(gpu_id)
-    if gpu is None:
-        raise SystemExit(f"no GPU {gpu_id}")
-    return gpu
 
 
 if __name__ == "__main__":
