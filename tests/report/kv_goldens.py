@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).with_name("golden_kv")
 LOGGED = {"engine": "vllm@0.19", "available-kv": "61.66GiB", "max-model-len": "8192"}
 WINDOWS = {"engine": "vllm@0.24", "gpu": "h100-sxm-80gb", "context": "4Ki,32Ki", "batch": "1,8"}
 WIDE = {"engine": "vllm@0.24", "gpu": "h100-sxm-80gb", "parallel": "tp4-pp2", "weights": "bf16", "context": "8Ki"}

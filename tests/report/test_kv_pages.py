@@ -57,7 +57,7 @@ def ask() -> Callable[..., KvAnswer]:
 @pytest.mark.parametrize("name", sorted(path.name for path in Path(__file__).parent.glob("golden/kv-*")))
 def test_pages_are_as_committed(pages: dict[str, str], name: str) -> None:
     """Tests whole pages; `python tests/report/kv_goldens.py` renews them."""
-    assert pages[name] == (Path(__file__).parent / "golden" / name).read_text(encoding="utf-8")
+    assert pages[name] == (Path(__file__).parent / "golden_kv" / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("model", ["gemma-3-27b", "qwen3-next-80b-a3b", "deepseek-v3", "llama-4-scout-17b-16e"])
