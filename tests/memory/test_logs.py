@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from planner.catalog import load_model
 from planner.catalog.parallel import Parallel
 from planner.memory.kv import kv_bytes_per_token, reserved_bytes
-from planner.memory.pool import kv_pool
 
 GIB = 2**30
 
@@ -20,47 +18,16 @@ WITHOUT_INPUTS = {
 }
 
 
-def rule_set(row):
-    """The rule set that answers for the release of the log."""
-    release = re.match(r"\d+\.\d+", row.get("version", ""))
-    return row.get("engine_as") or (f"vllm@{release.group()}" if release else "vllm@0.19")
-
-
 @pytest.fixture(scope="session")
-def setup_of_row(by_hand, kv_setup, stored_as):
+def setup_of_row(rows_of, by_hand):
     """Makes the setup of a log."""
-
-    def make(row, **changes):
-        shape = Parallel(row["tensor_parallel_size"], dcp=row.get("decode_context_parallel_size", 1))
-        given = {
-            "storage": stored_as(row["kv_cache_dtype"]),
-            "shape": shape,
-            "max_model_len": row.get("max_model_len", 8_192),
-            "max_num_batched_tokens": row.get("max_num_batched_tokens", 8_192),
-            "recurrent_blocks": row.get("recurrent_blocks"),
-            "block_tokens": row.get("block_tokens"),
-        }
-        return kv_setup(by_hand(row["layers"]), rule_set(row), **(given | changes))
-
-    return make
+    return lambda row, **changes: rows_of.row_setup(row, by_hand(row["layers"]), **changes)
 
 
 @pytest.fixture(scope="session")
-def pools_of(setup_of_row):
+def pools_of(rows_of, setup_of_row):
     """Makes the pools of a log at both ends of what its rounding allows; none where it has no inputs."""
-
-    def make(row):
-        setup = setup_of_row(row)
-        gib = row.get("available_kv_gib", row.get("kv_gib_allocated"))
-        if row["engine"] == "pegainfer" or row.get("kv_needed_gib_for_max_len"):
-            return None
-        if gib is None:
-            size = kv_pool(setup, GIB).block_bytes
-            return [kv_pool(setup, row["num_gpu_blocks"] * size)] * 2
-        rounding = row.get("gib_rounding", 0.005)
-        return [kv_pool(setup, int((gib + end) * GIB)) for end in (-rounding, rounding)]
-
-    return make
+    return lambda row: rows_of.row_pools(row, setup_of_row(row))
 
 
 def test_the_files_hold_all_logs(log_rows):

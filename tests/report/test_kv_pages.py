@@ -54,7 +54,7 @@ def ask() -> Callable[..., KvAnswer]:
     return build
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in Path(__file__).parent.glob("golden/kv-*")))
+@pytest.mark.parametrize("name", sorted(path.name for path in Path(__file__).parent.glob("golden_kv/kv-*")))
 def test_pages_are_as_committed(pages: dict[str, str], name: str) -> None:
     """Tests whole pages; `python tests/report/kv_goldens.py` renews them."""
     assert pages[name] == (Path(__file__).parent / "golden_kv" / name).read_text(encoding="utf-8")
