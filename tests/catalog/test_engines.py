@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from planner.catalog import engine_ids, load_engine
 from planner.catalog.types import EngineRules
 
-VLLM = ("vllm@0.6", "vllm@0.11", "vllm@0.15", "vllm@0.17", "vllm@0.19", "vllm@0.21", "vllm@0.24", "vllm@0.33")
+VLLM = ("vllm@0.6", "vllm@0.11", "vllm@0.15", "vllm@0.17", "vllm@0.19", "vllm@0.21", "vllm@0.24", "vllm@0.30", "vllm@0.33")
 GIB = 2**30
 
 
@@ -97,7 +97,7 @@ def test_rules_of_vllm(text, utilization_ppm, graphs_in_budget, in_flight_steps,
 
 def test_the_tier_of_large_gpus_is_new_in_0_33():
     """16,384 batched tokens from 160 GiB on exist in 0.33 only."""
-    assert [rules(text).large_gpu_bytes for text in VLLM] == [0] * 7 + [160 * GIB]
+    assert [rules(text).large_gpu_bytes for text in VLLM] == [0] * 8 + [160 * GIB]
 
 
 def test_rules_of_sglang():

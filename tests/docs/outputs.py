@@ -2,8 +2,9 @@
 
 A block stands between `<!-- output: COMMAND -->` and `<!-- /output -->`. COMMAND is what a reader would type in the
 repository's root: `kvplan ...` or a plain shell command, several joined by ` && `, each with ` | head -N` if only its
-start is shown. `python tests/docs/outputs.py` renews all blocks, the worked example of docs/model.md and the expected
-outputs of the examples; `test_docs.py` fails when one is stale. Seconds differ between runs and are not compared.
+start is shown. `python tests/docs/outputs.py` renews all blocks, the computed tables of docs/model.md and
+docs/memory.md and the expected outputs of the examples; `test_docs.py` fails when one is stale. Seconds differ between
+runs and are not compared.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from unittest.mock import patch
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"(<!-- output: (.+?) -->\n)(.*?)(<!-- /output -->)", re.DOTALL)
-WORKED = re.compile(r"(<!-- worked example -->\n).*?(<!-- /worked example -->)", re.DOTALL)
+WORKED = re.compile(r"(<!-- (worked example|rule sets) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 SECONDS = re.compile(r"\d+\.\d s; kvplan")
 COLUMNS = 100
 
@@ -143,13 +144,22 @@ def expected(folder: Path) -> dict[str, str]:
     return {"expected.txt": page, "expected.json": json.dumps(essentials, indent=2, sort_keys=True) + "\n"}
 
 
-def with_worked_example(text: str) -> str:
-    """docs/model.md with the table of its worked example computed now."""
-    spec = spec_from_file_location("worked", Path(__file__).with_name("worked.py"))
+WORKED_PAGES = {"docs/model.md": "worked", "docs/memory.md": "memory_worked"}
+"""Pages with computed tables, and the module beside this one that computes them."""
+
+
+def with_worked_example(text: str, page: str = "docs/model.md") -> str:
+    """A page with the tables of its worked example and rule sets computed now."""
+    name = WORKED_PAGES[page]
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     worked = module_from_spec(spec)
     spec.loader.exec_module(worked)
-    return WORKED.sub(lambda found: found[1] + worked.table() + found[2], text)
+
+    def table(found: re.Match[str]) -> str:
+        return found[1] + (worked.table() if found[2] == "worked example" else worked.rules()) + found[3]
+
+    return WORKED.sub(table, text)
 
 
 def _essentials(deployment: dict[str, Any]) -> dict[str, Any]:
@@ -172,11 +182,12 @@ def main() -> None:
         if fresh != text:
             path.write_text(fresh, encoding="utf-8")
             sys.stdout.write(f"renewed {path.relative_to(ROOT)}\n")
-    page = ROOT / "docs/model.md"
-    fresh = with_worked_example(page.read_text(encoding="utf-8"))
-    if fresh != page.read_text(encoding="utf-8"):
-        page.write_text(fresh, encoding="utf-8")
-        sys.stdout.write("renewed docs/model.md\n")
+    for page in WORKED_PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        fresh = with_worked_example(text, page)
+        if fresh != text:
+            (ROOT / page).write_text(fresh, encoding="utf-8")
+            sys.stdout.write(f"renewed {page}\n")
     for folder in examples():
         for name, text in expected(folder).items():
             path = folder / name

@@ -54,8 +54,8 @@ def rows() -> list[tuple[str, str, str]]:
     kv = kv_margin(scenario.reserve) * rate * float(held.kv_tokens) / memory.pool_tokens
     return [
         ("KV bytes a token on one GPU", f"{memory.kv_bytes_per_token:,}", "80 layers * 8 / 4 KV heads * 2 * 128 * 2 B"),
-        ("weights on one GPU", _gib(memory.weights_bytes), "section 3"),
-        ("activation peak", _gib(memory.activation_bytes), "section 3, T = 8,192, R = 96"),
+        ("weights on one GPU", _gib(memory.weights_bytes), "memory.md"),
+        ("activation peak", _gib(memory.activation_bytes), "memory.md, T = 8,192, R = 96"),
         ("KV pool on one GPU", _gib(memory.available_kv_bytes), "0.92 of 79.19 GiB less all that"),
         ("pool tokens", f"{memory.pool_tokens:,}", f"{memory.usable_blocks:,} blocks of 16"),
         ("alpha", f"{timing.alpha_s * 1e3:.2f} ms", "fit of the roofline"),
