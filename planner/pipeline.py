@@ -24,6 +24,7 @@ from planner.scenario.types import Scenario
 if TYPE_CHECKING:
     from planner.candidates import CandidateTable
     from planner.plan.check import Finding
+    from planner.plan.diff_types import Diff
     from planner.plan.document import Decision, Verdict
     from planner.plan.types import Conflict, Plan, Run
     from planner.solver.program import Program, Solution
@@ -137,6 +138,14 @@ def check(path: str | Path, *, use_hash: bool = True) -> list[Finding]:
     from planner.plan.io import read_tree
 
     return check_tree(read_tree(str(path)), str(path), use_hash=use_hash)[1]
+
+
+def diff(base: Plan, head: Plan) -> Diff:
+    """Two plan documents side by side; nothing is solved. `planner.sweep.compare` also reads files and finds causes."""
+    from planner.plan.diff import Explained, diff_plans, side_of
+
+    sides = side_of(base, base.run.file or "base", "plan"), side_of(head, head.run.file or "head", "plan")
+    return diff_plans(base, head, sides, Explained(), "")
 
 
 def _decision(scenario: Scenario, candidates: CandidateTable, program: Program, solution: Solution) -> Decision | None:

@@ -9,12 +9,21 @@ import sys
 import click
 
 from planner import __version__
+from planner.cli.catalog import catalog
 from planner.cli.check import check
+from planner.cli.diff import diff
+from planner.cli.export import export
+from planner.cli.init import init
 from planner.cli.interrupt import watch_interrupts
 from planner.cli.kv import kv
+from planner.cli.locked import locked
 from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, INTERRUPTED, fail
+from planner.cli.report import report
+from planner.cli.schema import schema
 from planner.cli.solve import solve
+from planner.cli.sweep import sweep
 from planner.cli.validate import validate
+from planner.cli.what_if import what_if
 from planner.errors import InputError
 from planner.report.printable import printable
 
@@ -33,11 +42,12 @@ def kvplan() -> None:
 
     \b
     Exit codes: 0 done, 1 wrong input, 2 wrong command line, 3 proved infeasible, 4 no plan in the time limit,
-    6 check disproved the plan, 70 a bug in kvplan, 130 interrupted.
+    5 a guardrail crossed (--fail-on), 6 check disproved the plan or it is not as locked, 10 plans differ (--exit-code),
+    70 a bug in kvplan, 130 interrupted.
     """
 
 
-for command in (solve, validate, check, kv):
+for command in (solve, validate, check, diff, what_if, sweep, kv, report, export, locked, catalog, init, schema):
     kvplan.add_command(command)
 
 

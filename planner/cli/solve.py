@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from planner.plan.types import Plan
 
 
-def _finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> float:
+def finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> float:
     if not isfinite(seconds):
         raise click.BadParameter(f"{seconds} is not a number of seconds; write one like 300")
     return seconds
@@ -33,9 +33,11 @@ def _finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> flo
     show_default=True,
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
-    callback=_finite,
+    callback=finite,
 )
 @click.option("--require-optimal", is_flag=True, help="Exit 4 when the plan is not proved optimal.")
+@click.option("--lock", is_flag=True, help="Write FILE.lock.json: what the plan rests on, and its hash.")
+@click.option("--locked", is_flag=True, help="Exit 6 when inputs, catalog or plan differ from FILE.lock.json.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Every rejection, every source, times.")
 def solve(
@@ -47,6 +49,8 @@ def solve(
     show_candidates: bool,
     time_limit: float,
     require_optimal: bool,
+    lock: bool,
+    locked: bool,
     quiet: bool,
     verbose: bool,
 ) -> int:
@@ -63,6 +67,10 @@ def solve(
     if show_candidates and (output or require_optimal or verbose):
         message = "--show-candidates solves nothing: leave out -o, --require-optimal and -v; redirect what it prints"
         raise click.UsageError(message)
+    if lock or locked:
+        from planner.cli import lock_file
+
+        lock_file.check_options(file, output, lock, locked, bool(sets or what_if), show_candidates)
     scenario = pipeline.load(file, sets, what_if)
     if show_candidates:
         from planner.report.candidates import candidates_json, candidates_text
@@ -72,13 +80,16 @@ def solve(
         return EXIT_OK
     if output is not None:
         check_target(output, {file, *(place.file for place in scenario.places.values())})
-    progress = None if quiet or not sys.stderr.isatty() else _progress
+    held = lock_file.prepare(file, scenario, locked) if lock or locked else None
+    progress = None if quiet or not sys.stderr.isatty() else show_progress
     plan = pipeline.plan(scenario, pipeline.Options(time_limit, progress=progress), file)
+    if held is not None:
+        lock_file.settle(file, held, plan, locked)
     _show(plan, output, form, verbose)
     return _exit_code(plan, require_optimal)
 
 
-def _progress(line: str) -> None:
+def show_progress(line: str) -> None:
     click.echo(f"\r\x1b[2K{line}", nl=False, err=True)
 
 

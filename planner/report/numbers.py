@@ -100,3 +100,123 @@ def _one(value: Fraction) -> str:
 def rate(value: Fraction) -> str:
     """Requests per second with three significant digits."""
     return f"{float(value):,.3g} req/s"
+
+
+def price(amount: str, currency: str) -> str:
+    """A price with all its places, at least two.
+
+    >>> price("2.2844", "$"), price("3", "€")
+    ('$2.2844', '€3.00')
+    """
+    return money(amount, currency, places=max(2, len(amount.partition(".")[2])))
+
+
+def ratio(value: Fraction) -> str:
+    """How many times smaller.
+
+    >>> ratio(Fraction(128, 66))
+    '1.94x'
+    """
+    return f"{float(value):.2f}x"
+
+
+def exact_percent(ppm: int) -> str:
+    """A share with as many places as it has, as scenarios write it.
+
+    >>> exact_percent(30_000), exact_percent(8_933)
+    ('3%', '0.8933%')
+    """
+    whole, rest = divmod(abs(ppm), 10_000)
+    sign = "-" if ppm < 0 else ""
+    return f"{sign}{whole}.{rest:04d}".rstrip("0").rstrip(".") + "%"
+
+
+def signed_money(amount: str, currency: str) -> str:
+    """A change of money with its sign; none for no change.
+
+    >>> signed_money("19213.6", "$"), signed_money("-3", "$"), signed_money("0.001", "$")
+    ('+$19,213.60', '-$3.00', '$0.00')
+    """
+    rounded = Decimal(amount).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP) or Decimal(0)
+    return ("+" if rounded > 0 else "") + money(str(rounded), currency)
+
+
+def signed_count(change: int) -> str:
+    """A change of a whole number with its sign.
+
+    >>> signed_count(8), signed_count(-2), signed_count(0)
+    ('+8', '-2', '0')
+    """
+    return f"{change:+,}" if change else "0"
+
+
+def tenth_percent(ppm: int) -> str:
+    """A share with one decimal; what is not zero never looks like zero.
+
+    >>> tenth_percent(276_936), tenth_percent(120), tenth_percent(0), tenth_percent(1_286_822)
+    ('27.7%', '<0.1%', '0.0%', '128.7%')
+    """
+    if 0 < ppm < 1000:
+        return "<0.1%"
+    tenths = (ppm + 500) // 1000
+    return f"{tenths // 10:,}.{tenths % 10}%"
+
+
+def signed_percent(ppm: int) -> str:
+    """A change in percent, with one decimal.
+
+    >>> signed_percent(276_936), signed_percent(-76_061), signed_percent(0)
+    ('+27.7%', '-7.6%', '0.0%')
+    """
+    return ("+" if ppm > 0 else "-" if ppm < 0 else "") + tenth_percent(abs(ppm))
+
+
+def points(ppm: int) -> str:
+    """A change of a share, in percentage points.
+
+    >>> points(-20_444), points(300), points(0)
+    ('-2.0 points', '+<0.1 points', '0.0 points')
+    """
+    return signed_percent(ppm).replace("%", " points")
+
+
+def signed_quantity(value: Fraction, unit: str, currency: str) -> str:
+    """A change of a used or limit figure.
+
+    >>> signed_quantity(Fraction(4800), "W", "$"), signed_quantity(Fraction(-1600), "W", "$")
+    ('+4.8 kW', '-1.6 kW')
+    """
+    return ("+" if value > 0 else "-" if value < 0 else "") + quantity(abs(value), unit, currency)
+
+
+def unit_cost_change(base: str, head: str, currency: str) -> str:
+    """The change of a cost per million tokens: the difference of the two as they are shown.
+
+    >>> unit_cost_change("0.8801", "1.3831", "$"), unit_cost_change("0.8801", "0.8849", "$")
+    ('+$0.50', '+<$0.01')
+    """
+    cents = [Decimal(amount).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP) for amount in (base, head)]
+    if cents[0] == cents[1] and Decimal(base) != Decimal(head):
+        return f"{'+' if Decimal(head) > Decimal(base) else '-'}<{money('0.01', currency)}"
+    return signed_money(str(cents[1] - cents[0]), currency)
+
+
+def horizon(hours: Fraction) -> str:
+    """A planning horizon in months of 730 hours, or in hours where those are no simple number of months.
+
+    >>> horizon(Fraction(2190)), horizon(Fraction(100))
+    ('3 mo', '100 h')
+    """
+    months = hours / 730
+    return f"{float(months):g} mo" if months.denominator <= 12 else f"{float(hours):g} h"
+
+
+def share(part: Fraction) -> str:
+    """The part of a band that goes somewhere: a small fraction as it is, another one in percent.
+
+    >>> share(Fraction(1)), share(Fraction(3, 8)), share(Fraction(902_183, 1_084_862))
+    ('all', '3/8', '83.2%')
+    """
+    if part == 1:
+        return "all"
+    return str(part) if part.denominator <= 100 else tenth_percent(round(part * MICRO))

@@ -64,11 +64,20 @@ CODES: dict[str, str] = {
     "KV701": "an unknown KV preset",
     "KV702": "a capacity table with mistakes",
     "KV703": "an allowed preset row that does not exist",
+    "KV704": "a price list that cannot be used",
     "KV801": "a plan file that cannot be read",
     "KV802": "a plan file that is not JSON",
     "KV803": "a JSON file that is not a plan",
     "KV804": "a plan of another format version",
     "KV805": "a plan with missing or wrong parts",
+    "KV807": "a plan that does not fit its hash",
+    "KV951": "git cannot be run or cannot read the repository",
+    "KV952": "a revision that git does not know",
+    "KV953": "a file that the revision does not have",
+    "KV954": "a revision with too many or too large files",
+    "KV810": "a lock file that cannot be read",
+    "KV961": "an export that this plan cannot give",
+    "KV962": "an export that lacks a checkpoint or an image",
 }
 """Code -> meaning. The hundreds: 1 YAML, 2 values and units, 3 keys, 4 references and relations, 5 not
-supported yet, 6 files, 7 presets and capacity tables, 8 plan documents."""
+supported yet, 6 files, 7 presets and capacity tables, 8 plan documents, 95 git revisions, 96 exports."""

@@ -77,6 +77,19 @@ def load_scenario(
     return scenario
 
 
+def overridden_tree(path: str, sets: Sequence[str], what_if: Sequence[str], findings: Findings) -> MapNode | None:
+    """The tree of a scenario file as `load_scenario` resolves it: parents merged in, blocks and overrides applied."""
+    root = load_tree(path, findings)
+    if root is None:
+        return None
+    return apply_sets(_apply_named_blocks(root, what_if, path, findings), sets, findings)
+
+
+def resolve_tree(root: MapNode, lookup: Lookup, findings: Findings) -> Scenario | None:
+    """The scenario of a tree that no file holds as it is, such as a base with some edits of another."""
+    return _resolve(root, lookup, findings)
+
+
 def _apply_named_blocks(root: MapNode, names: Sequence[str], file: str, findings: Findings) -> MapNode:
     """The tree with the named what_if blocks applied."""
     blocks = child_map(root, "what_if")

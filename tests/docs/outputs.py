@@ -30,11 +30,20 @@ BLOCK = re.compile(r"(<!-- output: (.+?) -->\n)(.*?)(<!-- /output -->)", re.DOTA
 WORKED = re.compile(r"(<!-- (worked example|rule sets) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 SECONDS = re.compile(r"\d+\.\d s; kvplan")
 COLUMNS = 100
+GIT = {
+    **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_EMAIL": "ada@example.com" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_DATE": "2026-11-20T09:00:00Z" for who in ("AUTHOR", "COMMITTER")},
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+"""Commits in documents come out the same for everybody."""
 
 
 def documents() -> list[Path]:
     """The documents with output blocks."""
-    return [ROOT / "README.md", ROOT / "docs/cli.md", ROOT / "docs/kv.md", *sorted(ROOT.glob("examples/*/README.md"))]
+    pages = [ROOT / "docs" / name for name in ("cli.md", "incident.md", "kv.md", "tutorial.md")]
+    return [ROOT / "README.md", *pages, *sorted(ROOT.glob("examples/*/README.md"))]
 
 
 def examples() -> list[Path]:
@@ -66,7 +75,11 @@ def session(commands: str) -> str:
         for typed in commands.split(" && "):
             line, _, head = typed.partition(" | head -")
             words = shlex.split(line)
-            code, text = run(words[1:]) if words[0] == "kvplan" else _shell(line)
+            if words[0] == "cd":
+                os.chdir(words[1])
+                code, text = 0, ""
+            else:
+                code, text = run(words[1:]) if words[0] == "kvplan" else _shell(line)
             shown = text.splitlines(keepends=True)
             lines += [f"$ {typed}\n", *(shown[: int(head)] if head else shown)]
             if code:
@@ -85,7 +98,10 @@ def _workspace() -> Iterator[None]:
 
 
 def _shell(line: str) -> tuple[int, str]:
-    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    env = {**kept, **GIT, "PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, env=env)
     return done.returncode, done.stdout + done.stderr
 
 

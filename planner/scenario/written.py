@@ -1,0 +1,268 @@
+"""A resolved scenario written back in the scenario language: the same meaning, in one normal form.
+
+Plans carry their scenario in base units and without its file. Comparing a plan with a file, or trying one of its
+lines on another scenario, needs the language again; every value is written out, defaults included, so that two
+scenarios that mean the same are written the same. What cannot be written exactly is an error, never rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TypeAlias
+
+from planner.scenario.source import Entry, ListNode, MapNode, Node, TextNode
+from planner.scenario.types import Guardrail, Lengths, Limit, ModelSpec, Place, Pool, Scenario, TrafficClass
+from planner.units import DURATION_UNITS_US, HOUR_US, MICRO, PPM, RATE_UNITS_S
+
+Tree: TypeAlias = "str | list[str] | dict[str, Tree]"
+
+SECONDS_PER_DAY = 86_400
+MOST_DECIMALS = 9
+_SCALE = 1_000_000_000
+_DURATIONS = ("h", "min", "s", "ms", "us")
+
+
+class UnwritableError(ValueError):
+    """A value that the language has no exact words for."""
+
+
+def written(scenario: Scenario, file: str) -> MapNode:
+    """The tree of a scenario. Every value is placed in `file`, from whose folder relative paths count."""
+    node = _node(_scenario(scenario), Place(file, 1, 1))
+    assert isinstance(node, MapNode)
+    return node
+
+
+def _node(tree: Tree, at: Place) -> Node:
+    if isinstance(tree, str):
+        return TextNode(tree, True, at)
+    if isinstance(tree, list):
+        return ListNode(tuple(TextNode(item, True, at) for item in tree), at)
+    return MapNode({key: Entry(at, _node(value, at)) for key, value in tree.items()}, at)
+
+
+def _scenario(scenario: Scenario) -> dict[str, Tree]:
+    reserve, compression, budget = scenario.reserve, scenario.compression, scenario.budget
+    spare: Tree = (
+        {"replicas": str(reserve.spare_replicas)} if reserve.spare_replicas else {"nodes": str(reserve.spare_nodes)}
+    )
+    return _given(
+        kvplan="1",
+        name=scenario.name,
+        owner=scenario.owner,
+        horizon=duration(int(scenario.horizon_h * HOUR_US)),
+        models={name: _model(model) for name, model in scenario.models.items()},
+        traffic={name: _class(c, scenario.models[c.model]) for name, c in scenario.traffic.items()},
+        inventory={name: _pool(pool, scenario.currency) for name, pool in scenario.inventory.items()},
+        limits={name: _limit(limit) for name, limit in scenario.limits.items()},
+        reserve={
+            "utilization": share(reserve.utilization_ppm),
+            "kv_headroom": share(reserve.kv_headroom_ppm),
+            "confidence": reserve.confidence,
+            "spare": spare,
+        },
+        compression=_given(
+            policy=compression.policy, allow=list(compression.allow), allow_proxy=_flag(compression.allow_proxy)
+        ),
+        budget=_given(
+            monthly=None if budget.monthly_micro is None else money(budget.monthly_micro, scenario.currency),
+            power=None if budget.power_mw is None else f"{_decimal(Fraction(budget.power_mw, 10**6))}kW",
+            pue=_decimal(Fraction(budget.pue_ppm, PPM)),
+        ),
+        objective=list(scenario.objective),
+        guardrails={name: _guardrail(guardrail, scenario.currency) for name, guardrail in scenario.guardrails.items()},
+    )
+
+
+def _given(**parts: Tree | None) -> dict[str, Tree]:
+    """The parts that say something: not None, not an empty text, list or map."""
+    return {key: part for key, part in parts.items() if part}
+
+
+def _model(model: ModelSpec) -> dict[str, Tree]:
+    replicas = _given(min=str(model.replicas.min), max=_optional(model.replicas.max))
+    common = _given(replicas=replicas, max_configurations=_optional(model.max_configurations))
+    if model.capacity_path is not None:
+        return {"capacity_table": model.capacity_path, **common}
+    if model.facts is None or model.engine is None:
+        raise UnwritableError(f"models.{model.name} has neither a capacity table nor facts")
+    args = model.engine_args
+    utilization = args.gpu_memory_utilization_ppm
+    return _given(
+        ref=model.facts.id,
+        engine=model.engine.requested,
+        weights=list(model.weights),
+        parallel=[str(shape) for shape in model.parallel],
+        context_limit=[tokens(limit) for limit in model.context_limits_tokens],
+        max_batch=_given(min=str(model.max_batch_min), max=_optional(model.max_batch_max)),
+        kv_presets=list(model.kv_presets),
+        engine_args=_given(
+            gpu_memory_utilization=None if utilization is None else _decimal(Fraction(utilization, PPM)),
+            max_num_batched_tokens=_optional(args.max_num_batched_tokens),
+        ),
+        **common,
+    )
+
+
+def _class(traffic: TrafficClass, model: ModelSpec) -> dict[str, Tree]:
+    slo, quality = traffic.slo, traffic.quality
+    rates = (
+        {"peak": rate(traffic.peak_rps), "mean": rate(traffic.mean_rps)}
+        if slo.finish_within_us is None
+        else {"requests": f"{_decimal(traffic.mean_rps * SECONDS_PER_DAY)}/day"}
+    )
+    promises = _given(
+        ttft_p95=_time(slo.ttft_p95_us), tpot_p95=_time(slo.tpot_p95_us), finish_within=_time(slo.finish_within_us)
+    )
+    if model.capacity_path is not None:
+        return _given(model=traffic.model, **rates, slo=promises)
+    return _given(
+        model=traffic.model,
+        **rates,
+        input_tokens=_lengths(traffic.input_tokens),
+        output_tokens=_lengths(traffic.output_tokens),
+        prefix={"reusable": share(traffic.reusable_prefix_ppm)},
+        rejected_at_most=share(traffic.rejected_at_most_ppm),
+        cut_short_at_most=share(traffic.cut_short_at_most_ppm),
+        quality=_given(
+            max_accuracy_drop=_share(quality.max_accuracy_drop_ppm),
+            max_ppl_increase=_share(quality.max_ppl_increase_ppm),
+            needs_recall=_flag(quality.needs_recall),
+        ),
+        slo=promises,
+    )
+
+
+def _lengths(lengths: Lengths | None) -> dict[str, Tree] | None:
+    if lengths is None:
+        return None
+    points = {f"p{_decimal(Fraction(ppm, 10_000))}": tokens(count) for ppm, count in lengths.percentiles}
+    return {**points, "max": tokens(lengths.max_tokens)}
+
+
+def _pool(pool: Pool, currency: str) -> dict[str, Tree]:
+    return _given(
+        gpu=pool.gpu.id,
+        region=pool.region,
+        committed=_nodes(pool.committed_nodes),
+        available=_nodes(pool.available_nodes),
+        gpus_per_node=str(pool.gpus_per_node),
+        price=f"{money(pool.price_micro_per_gpu_h, currency)}/gpu/h",
+        source=pool.source,
+        spot=_flag(pool.spot),
+        start_up=_time(pool.start_up_us),
+    )
+
+
+def _limit(limit: Limit) -> dict[str, Tree]:
+    per_node: dict[str, Tree] = {pool: _decimal(amount) for pool, amount in limit.per_node}
+    return {"max": _decimal(limit.max), "per_node": per_node, "source": limit.source}
+
+
+def _guardrail(guardrail: Guardrail, currency: str) -> dict[str, Tree]:
+    is_money = guardrail.kind == "cost_above"
+    threshold = money(guardrail.value, currency) if is_money else share(guardrail.value)
+    return {guardrail.kind: threshold, **_given(message=guardrail.message)}
+
+
+def tokens(count: int) -> str:
+    """A token count, in Ki where that is whole.
+
+    >>> tokens(32_768), tokens(6_000)
+    ('32Ki', '6_000')
+    """
+    return f"{count // 1024:_}Ki" if count % 1024 == 0 else f"{count:_}"
+
+
+def duration(us: int) -> str:
+    """A duration in the largest unit in which it is whole.
+
+    >>> duration(45_000), duration(6 * HOUR_US), duration(1_500_000)
+    ('45ms', '6h', '1_500ms')
+    """
+    unit = next(unit for unit in _DURATIONS if us % DURATION_UNITS_US[unit] == 0)
+    return f"{us // DURATION_UNITS_US[unit]:_}{unit}"
+
+
+def share(ppm: int) -> str:
+    """A share in percent, exact.
+
+    >>> share(5_000), share(1_000_000)
+    ('0.5%', '100%')
+    """
+    return f"{_decimal(Fraction(ppm, 10_000))}%"
+
+
+def rate(requests_per_s: Fraction) -> str:
+    """A rate in the first unit in which it is a short decimal.
+
+    >>> rate(Fraction(15, 2)), rate(Fraction(1, 36))
+    ('7.5 req/s', '100 req/h')
+    """
+    for unit, seconds in RATE_UNITS_S.items():
+        if _is_decimal(requests_per_s * seconds):
+            return f"{_decimal(requests_per_s * seconds)} {unit}"
+    raise UnwritableError(f"{requests_per_s} requests per second have no exact decimal")
+
+
+def money(micro: int, currency: str) -> str:
+    """An amount of money, exact, cents in full.
+
+    >>> money(75_000_000_000, "$"), money(2_284_400, "$"), money(2_100_000, "$")
+    ('$75_000', '$2.2844', '$2.10')
+    """
+    text = _decimal(Fraction(micro, MICRO))
+    whole, point, part = text.partition(".")
+    return f"{currency}{whole}{point}{part.ljust(2, '0') if point else ''}"
+
+
+def _is_decimal(value: Fraction) -> bool:
+    return (value * _SCALE).denominator == 1
+
+
+def _decimal(value: Fraction) -> str:
+    """A plain decimal, thousands grouped by underscores."""
+    if not _is_decimal(value) or value < 0:
+        raise UnwritableError(f"{value} has no exact decimal of {MOST_DECIMALS} places")
+    whole, part = divmod(int(value * _SCALE), _SCALE)
+    digits = f"{part:0{MOST_DECIMALS}d}".rstrip("0")
+    return f"{whole:_}.{digits}" if digits else f"{whole:_}"
+
+
+def _optional(count: int | None) -> str | None:
+    return None if count is None else f"{count:_}"
+
+
+def _share(ppm: int | None) -> str | None:
+    return None if ppm is None else share(ppm)
+
+
+def _time(us: int | None) -> str | None:
+    return None if us is None else duration(us)
+
+
+def _nodes(count: int) -> str | None:
+    return f"{count:_} node{'' if count == 1 else 's'}" if count else None
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def flow(node: Node) -> str:
+    """A node on one line, as YAML writes it within a line. For people: texts are not quoted.
+
+    >>> place = Place("", 0, 0)
+    >>> flow(MapNode({"nodes": Entry(place, TextNode("1", True, place))}, place))
+    '{nodes: 1}'
+    """
+    if isinstance(node, TextNode):
+        return node.text
+    if isinstance(node, ListNode):
+        return f"[{', '.join(_flows(node.items))}]"
+    return f"{{{', '.join(f'{key}: {flow(entry.node)}' for key, entry in node.entries.items())}}}"
+
+
+def _flows(nodes: Sequence[Node]) -> list[str]:
+    return [flow(node) for node in nodes]
