@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from planner.scenario.source import Entry, ListNode, MapNode, Node, TextNode
-from planner.scenario.types import Guardrail, Lengths, Limit, ModelSpec, Place, Pool, Scenario, TrafficClass
+from planner.scenario.types import Adjust, Guardrail, Lengths, Limit, ModelSpec, Place, Pool, Scenario, TrafficClass
 from planner.units import DURATION_UNITS_US, HOUR_US, MICRO, PPM, RATE_UNITS_S
 
 Tree: TypeAlias = "str | list[str] | dict[str, Tree]"
@@ -97,11 +97,22 @@ def _model(model: ModelSpec) -> dict[str, Tree]:
         context_limit=[tokens(limit) for limit in model.context_limits_tokens],
         max_batch=_given(min=str(model.max_batch_min), max=_optional(model.max_batch_max)),
         kv_presets=list(model.kv_presets),
+        bound=None if model.low_facts is None else "true",
+        adjust=None if model.adjust is None else _adjust(model.adjust),
         engine_args=_given(
             gpu_memory_utilization=None if utilization is None else _decimal(Fraction(utilization, PPM)),
             max_num_batched_tokens=_optional(args.max_num_batched_tokens),
         ),
         **common,
+    )
+
+
+def _adjust(adjust: Adjust) -> dict[str, Tree]:
+    memory, slower = adjust.memory_bytes_per_gpu, adjust.decode_time_ppm
+    return _given(
+        memory=f"{memory:_}B/gpu" if memory else None,
+        decode_time=share(slower) if slower else None,
+        source=adjust.source,
     )
 
 

@@ -154,7 +154,9 @@ def _normal(side: Opened, lookup: Lookup) -> MapNode:
     root = written(side.scenario, str(side.folder / "scenario.yaml"))
     for number, (name, model) in enumerate(side.scenario.models.items()):
         if model.facts is not None and model.facts.id not in catalog.model_ids():
-            lookup.models[(model.facts.id, side.folder)] = model.facts
+            lookup.models[(model.facts.id, side.folder, model.facts.bound)] = model.facts
+        if model.low_facts is not None:
+            lookup.models[(model.low_facts.id, side.folder, "low")] = model.low_facts
         if model.capacity_path is not None:
             folder = side.folder / str(number)
             folder.mkdir(exist_ok=True)

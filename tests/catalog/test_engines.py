@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from planner.catalog import engine_ids, load_engine
 from planner.catalog.types import EngineRules
 
-VLLM = ("vllm@0.6", "vllm@0.11", "vllm@0.15", "vllm@0.17", "vllm@0.19", "vllm@0.21", "vllm@0.24", "vllm@0.30", "vllm@0.33")
+VLLM = (
+    "vllm@0.6",
+    "vllm@0.11",
+    "vllm@0.15",
+    "vllm@0.17",
+    "vllm@0.19",
+    "vllm@0.21",
+    "vllm@0.24",
+    "vllm@0.30",
+    "vllm@0.33",
+)
 GIB = 2**30
 
 

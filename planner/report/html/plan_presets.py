@@ -257,16 +257,15 @@ def _storages(plan: Plan, model: ModelSpec) -> dict[str, KvStorage]:
 
 def request_ratio(model: ModelSpec, storage: KvStorage, context_tokens: int) -> Fraction:
     """Bytes that a request of so many tokens reserves on one GPU with 16-bit KV over those with a preset."""
+    from planner.catalog.parallel import Parallel
     from planner.catalog.types import BF16_KV
-    from planner.memory.kv import kv_bytes
+    from planner.memory.kv import KvSetup, reserved_bytes
 
-    facts, engine = model.facts, model.engine
+    facts, engine = model.memory_facts, model.engine
     assert facts is not None and engine is not None
-    batched = (model.engine_args.max_num_batched_tokens or 8192) * engine.in_flight_steps
+    batched = model.engine_args.max_num_batched_tokens or 8192
     plain, stored = (
-        kv_bytes(
-            facts, kind, 1, context_tokens, engine.block_tokens, accounting="reserved", max_num_batched_tokens=batched
-        )
+        reserved_bytes(KvSetup(facts, engine, kind, Parallel(), context_tokens, batched), context_tokens)
         for kind in (BF16_KV, storage)
     )
     return Fraction(plain, stored)

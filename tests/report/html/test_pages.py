@@ -272,7 +272,7 @@ def test_ratios_follow_from_the_bytes(plan: Plan) -> None:
     assert facts is not None and facts.head_dim == 128 and not facts.is_mla
     assert request_ratio(model, KvStorage(8, 8), 4096) == 2
     assert request_ratio(model, KvStorage(8, 8, vector_bytes=4), 4096) == Fraction(256, 132)
-    layers = len(facts.layer_windows)
+    layers = len(facts.kv_layers)
     edge = KvStorage(8, 8, skip_layers=2)
     assert request_ratio(model, edge, 4096) == Fraction(2 * layers, 2 * 4 + layers - 4)
 
