@@ -57,6 +57,7 @@ def stage_budgets(
     max_num_seqs: int,
     max_num_batched_tokens: int,
     utilization_ppm: int | None,
+    element_bytes: int = 2,
 ) -> tuple[Budget, ...] | Refusal:
     """The budget of one GPU of each pipeline stage as the engine will find it, or what is missing for it.
 
@@ -81,6 +82,7 @@ def stage_budgets(
                 max_num_batched_tokens=max_num_batched_tokens,
                 utilization_ppm=utilization_ppm,
                 keep_margin=keep_margin,
+                element_bytes=element_bytes,
             )
 
         found, planned = budget(False), budget(True)

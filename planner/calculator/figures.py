@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from planner.calculator.budget import Weights, stage_budgets
 from planner.calculator.layer_steps import layer_steps
-from planner.calculator.types import Budget, Figures, Pool, Row, Step
+from planner.calculator.storage import FLOAT32
+from planner.calculator.types import Budget, Figures, Layout, Pool, Row, Step
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Bottleneck, EngineRules, GpuFacts, KvStorage, ModelFacts, Refusal
 from planner.memory.groups import PoolLayout
@@ -93,6 +94,7 @@ def figures(model: ModelFacts, setting: Setting) -> Figures | Refusal:
         rows=rows,
         budget=budget,
         pool=None if pools is None else _pool_figures(pools, setup, setting),
+        layout=_layout_figures(layout, setup),
         layer_steps=layer_steps(model, setting.storage, setting.shape, engine_name, setting.speculative_tokens),
         estimated=tuple(dict.fromkeys(estimated)),
     )
@@ -170,6 +172,7 @@ def _budgets(model: ModelFacts, setting: Setting, shape: Parallel) -> tuple[Budg
         max_num_seqs=setting.max_num_seqs or 1,
         max_num_batched_tokens=setting.max_num_batched_tokens,
         utilization_ppm=setting.utilization_ppm,
+        element_bytes=4 if setting.kv_dtype == FLOAT32 else 2,
     )
 
 
@@ -203,6 +206,23 @@ def _pool_figures(pools: _Pools, setup: KvSetup, setting: Setting) -> Pool:
         longest_asked_tokens=asked,
         longest_starts=pool.fits(setting.max_model_len),
         steps=tuple(Step(label, _counted(formula, pool, setup), f"{value:,}") for label, formula, value in pool.steps),
+    )
+
+
+def _layout_figures(layout: PoolLayout, setup: KvSetup) -> Layout:
+    """The first pool's blocks, and the states that all pools charge for one longest sequence."""
+    first, needs = layout.parts[0], demand(setup)
+    states = [
+        kind.request_blocks(setup.max_model_len, needs) * max(part.stage_block_bytes)
+        for part in layout.parts
+        for kind in part.kinds
+        if kind.reach == "state"
+    ]
+    return Layout(
+        block_tokens=first.block_tokens or setup.max_model_len,
+        block_bytes=max(first.stage_block_bytes),
+        groups=first.groups,
+        state_bytes_per_sequence=sum(states),
     )
 
 

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from planner.calculator.query import KvQuery
 from planner.calculator.storage import (
+    FLOAT32,
     Storage,
     preset_ids_in_file,
     storage_of_flag,
@@ -74,6 +75,8 @@ def _checkpoint(query: KvQuery) -> Checkpoint | None:
     """What lies on the disk beside the config, whose tensors say what the weights take; None for the catalog."""
     if query.weights_bytes is not None or query.weights is not None or query.gpu is None:
         return None
+    if query.kv_dtype == FLOAT32:
+        return None  # Tensors are widened while they load.
     if query.model in model_paths() or "\0" in query.model:
         return None
     lower = query.model.lower()
@@ -112,17 +115,18 @@ def _with_state(facts: ModelFacts, query: KvQuery) -> ModelFacts:
     return replace(facts, kv_layers=tuple(layers))
 
 
-def newest_engine() -> str:
-    """The newest vLLM rule set: what is taken when no engine is named."""
-    return [name for name in engine_ids() if name.startswith("vllm@")][-1]
+def newest_engine(name: str = "vllm") -> str | None:
+    """The newest rule set of an engine: what is taken when no release is named; None for an unknown engine."""
+    return next((row for row in reversed(engine_ids()) if row.startswith(f"{name}@")), None)
 
 
 def _engine(query: KvQuery, taken: list[Taken], wrong: list[Diagnostic]) -> EngineRules | None:
-    name = query.engine
-    if name is None:
-        name = newest_engine()
-        taken.append(Taken("--engine", name, "the newest vLLM rules"))
-    engine = load_engine(name)
+    name = query.engine or "vllm"
+    newest = newest_engine(name)
+    if newest is not None:
+        why = "the newest vLLM rules" if query.engine is None else f"the newest rules of {name}; it names no release"
+        taken.append(Taken("--engine", newest, why))
+    engine = load_engine(newest or name)
     if isinstance(engine, str):
         wrong.append(Diagnostic("--engine", 0, 0, "KV419", engine))
         return None
@@ -157,6 +161,10 @@ def _weights(
 ) -> str:
     """The weight format as asked, or the one that the config names."""
     native = model.native_weights if model is not None else "bf16"
+    if query.weights is None and query.kv_dtype == FLOAT32 and native in ("bf16", "fp16"):
+        if query.weights_bytes is None and query.gpu is not None:
+            taken.append(Taken("--weights", "fp32", "loaded with --dtype float32"))
+        return "fp32"
     if query.weights is None:
         if query.weights_bytes is None and query.gpu is not None:
             taken.append(Taken("--weights", native, "the checkpoint's tensors" if checkpoint else "as the config says"))

@@ -109,6 +109,7 @@ def setting_of(inputs: Inputs) -> tuple[Setting, tuple[Taken, ...], tuple[str, .
     """Everything but the model, with the engine's defaults filled in; those defaults, and words of caution."""
     taken, warnings = list(inputs.defaults), list(inputs.storage.warnings)
     setting = _setting(inputs, taken, warnings)
+    warnings += _idle(inputs)
     return setting, tuple(taken), tuple(dict.fromkeys(warnings))
 
 
@@ -145,6 +146,32 @@ def _setting(inputs: Inputs, taken: list[Taken], warnings: list[str]) -> Setting
         block_tokens=query.block_tokens,
         available_kv_bytes=query.available_kv_bytes,
     )
+
+
+def _idle(inputs: Inputs) -> list[str]:
+    """Flags that were given and change nothing here."""
+    query, model = inputs.query, inputs.model
+    of_budget: dict[str, object] = {
+        "--gpu-memory-utilization": query.utilization_ppm,
+        "--weights": query.weights,
+        "--weights-gib": query.weights_bytes,
+        "--max-num-seqs": query.max_num_seqs,
+    }
+    of_states: dict[str, object] = {
+        "--mamba-cache": query.recurrent_blocks,
+        "--mamba-ssm-cache-dtype": query.state_element_bytes,
+    }
+    found = []
+    if query.available_kv_bytes is not None or inputs.gpu is None:
+        why = "--available-kv skips the budget" if query.available_kv_bytes else "without --gpu there is no budget"
+        found.append((of_budget, why))
+    if not model.has_state:
+        found.append((of_states, f"{model.id} has no recurrent layers"))
+    if not query.hybrid_manager and (inputs.engine.name != "vllm" or not model.is_windowed):
+        why = f"{model.id} has no windows" if inputs.engine.name == "vllm" else f"{inputs.engine.name} has no such flag"
+        found.append(({"--disable-hybrid-kv-cache-manager": True}, why))
+    named = [(", ".join(flag for flag, value in flags.items() if value is not None), why) for flags, why in found]
+    return [f"{flags}: no effect, {why}" for flags, why in named if flags]
 
 
 def _default_contexts(model: ModelFacts, max_model_len: int | None, taken: list[Taken]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ STATE_WORDS = {
     "gdn": "gated delta net",
     "kda": "Kimi delta attention",
     "linear": "linear attention",
+    "short_conv": "short convolution",
 }
 
 

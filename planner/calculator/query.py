@@ -198,7 +198,7 @@ def _utilization(text: str) -> int:
     if text.endswith("%"):
         raise ValueError(f"{quote(text)} is a percentage; the engine's flag is a share of 1, write it like 0.92")
     share = parse_decimal(text, "0.92", 0, 1)
-    if share == 0:
+    if share * PPM < 1:
         raise ValueError("0 leaves no memory; write a share like 0.92")
     return int(share * Fraction(PPM))
 

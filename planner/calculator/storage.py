@@ -9,6 +9,8 @@ from planner.units import quote
 
 SIXTEEN_BIT = ("auto", "bf16", "bfloat16", "fp16", "float16")
 BF16_PRESET = "bf16"
+FLOAT32 = "float32"
+"""No flag of an engine: `auto` under `--dtype float32`, where weights and activations take four bytes too."""
 
 FLOAT32_KV = KvStorage(k_bits=32, v_bits=32)
 """KV of a model that is loaded with `--dtype float32`: `auto` then means four bytes an element."""
@@ -57,8 +59,8 @@ def storage_of_flag(engine: EngineRules, text: str) -> Storage | str:
     flag = "auto" if text in SIXTEEN_BIT else text.replace("-", "_")
     if flag == "auto":
         return Storage(BF16_KV, text if text in engine.kv_dtypes else "auto", None, "two bytes an element")
-    if flag == "float32":
-        return Storage(FLOAT32_KV, "float32", None, "four bytes an element", (FLOAT32_WORD,))
+    if flag == FLOAT32:
+        return Storage(FLOAT32_KV, FLOAT32, None, "four bytes an element", (FLOAT32_WORD,))
     if flag not in engine.kv_dtypes:
         return f"{engine.requested} has no KV dtype {quote(text)}; it has {', '.join(engine.kv_dtypes)}"
     known = RAW_STORAGE.get((engine.name, flag)) or _of_preset(engine, flag)

@@ -99,6 +99,16 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """The blocks that the engine makes, which need no memory to be known; of the stage that holds most."""
+
+    block_tokens: int
+    block_bytes: int
+    groups: int
+    state_bytes_per_sequence: int
+
+
+@dataclass(frozen=True)
 class Figures:
     """All that depends on the model's facts; under `--bound` there are two of these, low and high."""
 
@@ -110,6 +120,7 @@ class Figures:
     rows: tuple[Row, ...]
     budget: Budget | Refusal | None
     pool: Pool | Refusal | None
+    layout: Layout
     layer_steps: tuple[Step, ...]
     estimated: tuple[str, ...]
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from fractions import Fraction
 
 from planner.catalog.experts import feed_forward
-from planner.catalog.families import FAMILIES, REVEALING, TEXT_INSIDE, UNSETTLED, Family
+from planner.catalog.families import FAMILIES, REVEALING, UNSETTLED, Family
 from planner.catalog.fields import MAX_COUNT, MAX_LAYERS, MAX_WIDTH, Fields
 from planner.catalog.files import Json
-from planner.catalog.layers import Kind, Sizes, draft_layers, kv_layers, layer_kinds
+from planner.catalog.kinds import Kind, layer_kinds
+from planner.catalog.layers import Sizes, draft_layers, kv_layers
+from planner.catalog.nested import TEXT_INSIDE, text_fields
 from planner.catalog.quantization import native_weights
 from planner.catalog.types import AttentionKv, KvLayer, ModelFacts
 from planner.catalog.vision import tower_params
@@ -25,6 +28,17 @@ MAX_ROPE_FACTOR = 10_000
 
 _OUTER_FIELDS = ("tie_word_embeddings", "quantization_config", "compression_config")
 """Fields that a multimodal config keeps outside `text_config`."""
+
+
+_OBJECTS = (
+    "text_config",
+    "rope_scaling",
+    "rope_parameters",
+    "quantization_config",
+    "linear_attn_config",
+    "attn_config",
+)
+_LISTS = ("layer_types", "layers_block_type", "block_configs", "hybrid_layer_pattern", "full_attn_idxs")
 
 
 def facts_of_config(model_id: str, tree: Mapping[str, Json], source: str) -> ModelFacts | str:
@@ -41,10 +55,23 @@ def facts_of_config(model_id: str, tree: Mapping[str, Json], source: str) -> Mod
     family = FAMILIES.get(text_type)
     if family is None:
         return refused_type(model_type, inner)
+    wrong = _wrong_types(tree) + (_wrong_types(inner) if inner is not tree else [])
+    if wrong:
+        return "; ".join(dict.fromkeys(wrong))
     facts = text_facts(model_id, text_type, family, inner, source, str(tree.get("note") or ""))
     if isinstance(facts, str):
         return f"text_config: {facts}" if inner is not tree else facts
     return _with_tower(facts, tree) if inner is not tree or tree.get("vision_config") else facts
+
+
+def _wrong_types(tree: Mapping[str, Json]) -> list[str]:
+    """Objects and lists that are something else, which readers of single fields would take for absent."""
+    return [
+        f"{key} is {tree[key]!r:.60}, which is no {word}"
+        for keys, kind, word in ((_OBJECTS, dict, "object"), (_LISTS, list, "list"))
+        for key in keys
+        if tree.get(key) is not None and not isinstance(tree[key], kind)
+    ]
 
 
 def is_understood(tree: Mapping[str, Json]) -> bool:
@@ -56,8 +83,8 @@ def is_understood(tree: Mapping[str, Json]) -> bool:
 def language_model(tree: Mapping[str, Json]) -> tuple[str, Mapping[str, Json]]:
     """(model type, fields) of the language model inside a config, which may be the config itself."""
     outer = str(tree.get("model_type") or "")
-    inner = tree.get("text_config")
-    if not isinstance(inner, dict):
+    inner = text_fields(tree)
+    if inner is None:
         return outer, tree
     merged = dict(inner)
     for key in _OUTER_FIELDS:
@@ -85,7 +112,9 @@ def refused_type(model_type: str, tree: Mapping[str, Json]) -> str:
     """The sentence that refuses a model type, with what its fields show it to hold."""
     parts = sorted({what for key, what in REVEALING if tree.get(key)})
     reason = f" (it has {', '.join(parts)})" if parts else ""
-    return f"model_type '{model_type}' is not understood yet{reason}; understood are {', '.join(sorted(FAMILIES))}"
+    near = ", ".join(sorted(get_close_matches(model_type, FAMILIES, n=3, cutoff=0.6)))
+    known = f"nearest of the {len(FAMILIES)} that are: {near}" if near else f"{len(FAMILIES)} others are"
+    return f"model_type '{model_type}' is not understood yet{reason}; {known}"
 
 
 def text_facts(
@@ -188,6 +217,8 @@ def _kv_heads(fields: Fields, family: Family, heads: int) -> int:
             return 1
         if not new and fields.value("new_decoder_architecture") is not None:
             return heads  # Falcon without either switch has plain multi-head attention.
+    if family.kv_heads == "grouped_on_demand" and not fields.flag("multi_query_attention", False):
+        return heads
     if family.kv_heads == "attn_config":
         return fields.inside("attn_config").count("kv_n_heads", default=heads, most=MAX_LAYERS)
     names = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")

@@ -14,7 +14,7 @@ from planner.catalog.architectures import language_model, text_facts
 from planner.catalog.families import UNSETTLED, Family, Layout
 from planner.catalog.fields import MAX_LAYERS, MAX_WIDTH, Fields
 from planner.catalog.files import Json
-from planner.catalog.layers import Kind, layer_kinds
+from planner.catalog.kinds import Kind, layer_kinds
 from planner.catalog.types import AttentionKv, KvLayer, ModelFacts
 
 _PLAIN = Family(experts="own", experts_optional=True, latent=True, indexer=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from planner.catalog.families import Family
 from planner.catalog.fields import Fields
 from planner.catalog.files import Json
-from planner.catalog.layers import Kind
+from planner.catalog.kinds import Kind
 from planner.catalog.types import Ffn
 
 _SHARED_WIDTHS = (
@@ -53,7 +53,7 @@ def feed_forward(fields: Fields, family: Family, kinds: tuple[Kind, ...], hidden
         layers,
         dense,
         experts,
-        inside.weight_count(
+        inside.weight_width(
             "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "top_k_experts", "moe_k"
         ),
         width,
@@ -72,16 +72,24 @@ def _dense_size(fields: Fields, family: Family, hidden: int, needed: bool) -> in
     names: tuple[str, ...] = ("intermediate_size_mlp", "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
     if family.experts == "ffn" and family.experts_optional:
         names = ("shared_intermediate_size", *names)
-    found = fields.count(*names, default=family.ffn_ratio * hidden)
+    found = fields.width(*names, default=family.ffn_ratio * hidden)
+    if fields.flag("block_auto_adjust_ff_dim", False):
+        found = _adjusted(fields, found)
     if needed and not found:
         fields.missing.append("intermediate_size")
     return found
 
 
+def _adjusted(fields: Fields, width: int) -> int:
+    """Two thirds of the stated width, in whole multiples. Source: transformers Lfm2MLP."""
+    step = fields.count("block_multiple_of", default=256)
+    return -(-(2 * width // 3) // step) * step
+
+
 def _expert_size(fields: Fields, family: Family) -> int:
     if family.experts == "ffn":
-        return fields.weight_count("intermediate_size", "ffn_hidden_size")
-    return fields.weight_count("moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size")
+        return fields.weight_width("intermediate_size", "ffn_hidden_size")
+    return fields.weight_width("moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size")
 
 
 def _shared(fields: Fields, family: Family, width: int, dense_size: int) -> int:
@@ -99,7 +107,9 @@ def _shared(fields: Fields, family: Family, width: int, dense_size: int) -> int:
         return beside // width
     if family.layout == "pattern_string":
         fields.missing.append("moe_shared_expert_intermediate_size")
-    return fields.count("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", default=0)
+    return fields.width(
+        "n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts", default=0
+    )
 
 
 def _layers(fields: Fields, family: Family, kinds: tuple[Kind, ...], has_experts: bool) -> tuple[Ffn, ...]:
@@ -132,7 +142,7 @@ def _is_mixture(fields: Fields, family: Family, layer: int) -> bool:
         return False
     if (layer + 1) % fields.count("decoder_sparse_step", "moe_layer_interval", default=1):
         return False
-    first = fields.count("first_k_dense_replace", "moe_layer_start_index", default=0)
+    first = fields.count("first_k_dense_replace", "moe_layer_start_index", "num_dense_layers", default=0)
     return layer >= first and layer % _every(fields) == 0
 
 

@@ -28,18 +28,20 @@ Layout = Literal[
     "blocks",
     "both",
     "pairs",
+    "indices",
 ]
 """Where a config says which layer is of which kind when it has no `layer_types`.
 
 plain: windows only. interval: `full_attention_interval`. pattern_string: `hybrid_override_pattern`. window_flags:
 `hybrid_layer_pattern`. attention_flags: `attn_type_list`. period: `attn_layer_period`. linear_attn:
 `linear_attn_config`. chunks: `no_rope_layers`. blocks: `block_configs`. both: attention and a state in every layer.
-pairs: two attention parts in every layer.
+pairs: two attention parts in every layer. indices: `full_attn_idxs`.
 """
 
-Recurrent = Literal["", "mamba1", "mamba2", "gdn", "kda", "linear"]
-KvHeads = Literal["fields", "multi_query", "attn_config"]
-"""Where the KV heads stand: in the usual fields; 1 under `multi_query`; or inside `attn_config`."""
+Recurrent = Literal["", "mamba1", "mamba2", "gdn", "kda", "linear", "short_conv"]
+KvHeads = Literal["fields", "multi_query", "attn_config", "grouped_on_demand"]
+"""Where the KV heads stand: in the usual fields; 1 under `multi_query`; inside `attn_config`; or in
+`multi_query_group_num`, which counts only under `multi_query_attention`."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,10 @@ _FALCON = Family(
 _LLAMA_LIKE = (
     "llama",
     "exaone",
+    "baichuan",
     "glm",
     "glm4",
+    "glm4v_text",
     "granite",
     "hunyuan_v1_dense",
     "internlm2",
@@ -152,6 +156,8 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2_moe": replace(_QWEN_2, experts="own"),
     "qwen2_vl_text": _QWEN_2,
     "qwen2_5_vl_text": _QWEN_2,
+    "qwen2_5_omni_text": _QWEN_2,
+    "qwen3_omni_moe_text": _MOE,
     "qwen3": _SWITCH,
     "qwen3_moe": replace(_SWITCH, experts="own"),
     "qwen3_vl_text": replace(_SWITCH, windows="none"),
@@ -198,10 +204,19 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "kimi_linear": replace(_DEEPSEEK, layout="linear_attn", recurrent="kda"),
     "glm4_moe": _MOE,
+    "glm4v_moe_text": _MOE,
+    "bailing_moe": _MOE,
+    "bailing_moe_v2": _MOE,
+    "deepseek": _MOE,
+    "hunyuan_v1_moe": replace(_MOE, experts_optional=True),
     "ernie4_5_moe": _MOE,
     "dots1": _MOE,
     "olmoe": Family(experts="ffn"),
     "granitemoe": Family(experts="ffn"),
+    "granitemoeshared": Family(experts="ffn"),
+    "lfm2": Family(tied_embeddings=True, layout="indices", recurrent="short_conv"),
+    "lfm2_moe": Family(tied_embeddings=True, layout="indices", recurrent="short_conv", experts="own"),
+    "chatglm": Family(kv_heads="grouped_on_demand"),
     "minimax_m2": Family(layout="attention_flags", experts="ffn"),
     "minimax_m3": _MOE,
     "minimax_m3_vl": _MOE,
@@ -253,29 +268,12 @@ FAMILIES: Mapping[str, Family] = {
     "falcon": _FALCON,
 }
 
-TEXT_INSIDE: Mapping[str, str] = {
-    "gemma3": "gemma3_text",
-    "gemma3n": "gemma3n_text",
-    "gemma4": "gemma4_text",
-    "llama4": "llama4_text",
-    "llava": "llama",
-    "mistral3": "mistral",
-    "qwen2_vl": "qwen2_vl_text",
-    "qwen2_5_vl": "qwen2_5_vl_text",
-    "qwen3_vl": "qwen3_vl_text",
-    "qwen3_vl_moe": "qwen3_vl_moe_text",
-    "qwen3_5": "qwen3_5_text",
-    "qwen3_5_moe": "qwen3_5_moe_text",
-    "kimi_vl": "deepseek_v3",
-    "kimi_k25": "kimi_k2",
-}
-"""The language model inside a multimodal type, where its own `text_config` does not name one."""
-
 UNSETTLED: tuple[tuple[str, str], ...] = (
     ("dual_chunk_attention_config", "dual chunk attention"),
     ("is_encoder_decoder", "encoder-decoder attention"),
     ("cross_attention_layers", "cross-attention layers"),
     ("compress_ratios", "compressed attention (compress_ratios)"),
+    ("use_cla", "cross-layer attention (use_cla)"),
     ("sparse_attention_config", "an index of block-sparse attention (sparse_attention_config)"),
 )
 """Fields that mean that layers keep something whose bytes are not settled, whatever the model type."""

@@ -57,6 +57,25 @@ class Fields:
             self.missing.append(keys[0])
         return found
 
+    def width(self, *keys: str, default: int) -> int:
+        """A count that may be listed for each layer; where the layers differ, 0 and an entry in `missing`."""
+        found = self.value(*keys)
+        if not isinstance(found, list):
+            return self.count(*keys, default=default)
+        name = next(key for key in keys if isinstance(self.value(key), list))
+        if found and all(isinstance(each, int) and not isinstance(each, bool) and each == found[0] for each in found):
+            return Fields({name: found[0]}).count(name, default=default)
+        self.missing.append(f"{name}, which differs between layers")
+        return 0
+
+    def weight_width(self, *keys: str) -> int:
+        """The same where only weights need it: 0 and an entry in `missing` where it is absent."""
+        before = len(self.missing)
+        found = self.width(*keys, default=0)
+        if not found and len(self.missing) == before:
+            self.missing.append(keys[0])
+        return found
+
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         found = self.value(key)

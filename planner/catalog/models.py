@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -48,7 +49,7 @@ def load_model(ref: str, base_dir: Path, bound: Bound = "") -> ModelFacts | str:
     if known is not None:
         return _catalog_model(known, bound)
     close = difflib.get_close_matches(ref.lower(), model_ids(), n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'?" if close else "`kvplan catalog list` names the known ones"
+    hint = f"did you mean '{close[0]}'?" if close else "write a catalog id such as llama-3.1-8b."
     return f"unknown model '{ref}'; {hint} A path to a config.json works too"
 
 
@@ -56,11 +57,15 @@ def load_model(ref: str, base_dir: Path, bound: Bound = "") -> ModelFacts | str:
 def hub_ids() -> Mapping[str, str]:
     """Catalog ids by hub id in lower case: lines of `hub id: catalog id`, written by `planner.catalog.hub_index`.
 
-    One small file, so that a hub id is found without opening every model of the catalog.
+    One small file, so that a hub id is found without opening every model of the catalog. A name without its
+    organization counts where no two hub ids share it.
     """
     lines = _HUB_IDS.read_text(encoding="utf-8").splitlines()
     pairs = (line.partition(": ") for line in lines if line and not line.startswith("#"))
-    return {hub_id: model_id for hub_id, _, model_id in pairs}
+    known = {hub_id: model_id for hub_id, _, model_id in pairs}
+    names = Counter(hub_id.rpartition("/")[2] for hub_id in known)
+    bare = {name: model for hub_id, model in known.items() if names[name := hub_id.rpartition("/")[2]] == 1}
+    return bare | known
 
 
 @cache

@@ -20,6 +20,8 @@ def state_layer(fields: Fields, kind: Recurrent, hidden: int, heads: int, head_d
         return _gated_delta(fields)
     if kind == "kda":
         return _kimi_delta(fields)
+    if kind == "short_conv":
+        return _short_convolution(fields, hidden)
     return StateKv("linear", heads, head_dim, head_dim, state_element_bytes=_element_bytes(fields))
 
 
@@ -72,6 +74,12 @@ def _gated_delta(fields: Fields) -> StateKv:
         conv_kernel=fields.count("linear_conv_kernel_dim", most=MAX_WIDTH),
         state_element_bytes=_element_bytes(fields),
     )
+
+
+def _short_convolution(fields: Fields, hidden: int) -> StateKv:
+    """A convolution over the last `conv_L_cache` tokens and nothing else, as in LFM2."""
+    kernel = fields.count("conv_L_cache", most=MAX_WIDTH)
+    return StateKv("short_conv", heads=1, head_dim=hidden, state_dim=0, conv_kernel=kernel)
 
 
 def _kimi_delta(fields: Fields) -> StateKv:

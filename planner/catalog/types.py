@@ -50,8 +50,9 @@ class Refusal:
 Reach = Literal["full", "sliding", "chunked"]
 """How far back an attention layer looks: everything, a sliding window, or the chunk that a token stands in."""
 
-StateKind = Literal["mamba1", "mamba2", "gdn", "kda", "linear"]
-"""Recurrent layers: Mamba-1, Mamba-2, Gated DeltaNet, Kimi Delta Attention, linear (lightning) attention."""
+StateKind = Literal["mamba1", "mamba2", "gdn", "kda", "linear", "short_conv"]
+"""Recurrent layers: Mamba-1, Mamba-2, Gated DeltaNet, Kimi Delta Attention, linear (lightning) attention, and short
+convolutions alone."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class StateKv:
     mamba1: `heads` 1, `head_dim` the inner width, `state_dim` the state size. mamba2: `groups` of B and C.
     gdn: `heads` and `head_dim` of values, `groups` and `state_dim` the key heads and their size.
     kda, linear: `heads` of `head_dim`, `state_dim` = `head_dim`. `conv_kernel` 0: no convolution.
+    short_conv: `heads` 1, `head_dim` the width, `state_dim` 0: no matrix.
     """
 
     kind: StateKind

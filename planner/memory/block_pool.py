@@ -151,7 +151,7 @@ def _pool(
     steps = (
         *layout.steps,
         ("blocks", text, first.blocks),
-        ("blocks of one longest request", f"{length:,} tokens over {groups} groups", needed),
+        ("blocks of one longest request", f"{length:,} tokens over {groups} group{'s' if groups > 1 else ''}", needed),
         ("printed tokens", _printed_text(setup, first, needed, groups), printed),
     )
     return KvPool(

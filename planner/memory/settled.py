@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import AttentionKv, Bottleneck, EngineName, KvStorage, ModelFacts, Refusal, StateKv
 from planner.memory.state import state_split_problem
@@ -46,6 +48,13 @@ def _split_refusal(
         if layer.kv_heads % tp and tp % layer.kv_heads:
             message = f"tp{tp} does not divide {model.id}: {layer.kv_heads} KV heads can be neither split nor repeated"
             return Refusal(Bottleneck.PARALLEL, message)
+    if attention and model.heads % tp:
+        nearest = max(size for size in range(1, min(tp, model.heads) + 1) if model.heads % size == 0)
+        message = f"tp{tp} does not divide {model.id}: {model.heads} attention heads"
+        return Refusal(Bottleneck.PARALLEL, message, str(replace(shape, tp=nearest, dcp=1)))
+    if shape.ep and not model.is_moe and not model.missing:
+        message = f"{model.id} has no experts that expert parallelism could spread"
+        return Refusal(Bottleneck.PARALLEL, message, str(replace(shape, ep=False)))
     for state in model.kv_layers:
         problem = state_split_problem(state, tp) if isinstance(state, StateKv) else ""
         if problem:

@@ -52,7 +52,7 @@ def matrix_bytes(layer: StateKv, tp: int, engine_name: EngineName = "vllm") -> i
 
 def state_split_problem(layer: StateKv, tp: int) -> str:
     """Why `tp` ranks cannot share the layer; empty when they can. Engines assert the same."""
-    if layer.kind == "mamba1":
+    if layer.kind in ("mamba1", "short_conv"):
         return f"inner width {layer.head_dim:,}" if layer.head_dim % tp else ""
     if layer.heads % tp:
         return f"{layer.heads} recurrent heads"

@@ -9,7 +9,7 @@ Source: vLLM 0.19 to 0.33 model definitions (`model_executor/models`), `fused_mo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.catalog.parallel import Parallel
@@ -79,18 +79,7 @@ def model_tensors(model: ModelFacts) -> Iterator[Tensor]:
 
 
 def _at(tensor: Tensor, layer: int) -> Tensor:
-    return Tensor(
-        tensor.name,
-        tensor.rows,
-        tensor.cols,
-        tensor.shard,
-        tensor.units,
-        tensor.copies,
-        tensor.bias,
-        tensor.plain,
-        "layer",
-        layer,
-    )
+    return replace(tensor, where="layer", layer=layer)
 
 
 def _outer(model: ModelFacts) -> Iterator[Tensor]:
@@ -239,12 +228,23 @@ def _linear_attention(model: ModelFacts, kind: StateKv) -> tuple[Tensor, ...]:
     )
 
 
+def _short_convolution(model: ModelFacts, kind: StateKv) -> tuple[Tensor, ...]:
+    """Gated short convolution. Source: vLLM `short_conv.py` (in_proj of three parts, conv, out_proj)."""
+    width, hidden = kind.head_dim, model.hidden_size
+    return (
+        Tensor("in_proj", 3 * width, hidden, "column"),
+        Tensor("conv", width, kind.conv_kernel, "column", plain=True),
+        Tensor("out_proj", hidden, width, "row"),
+    )
+
+
 _STATE = {
     "gdn": _delta_net,
     "mamba1": _mamba_1,
     "mamba2": _mamba_2,
     "kda": _delta_attention,
     "linear": _linear_attention,
+    "short_conv": _short_convolution,
 }
 
 

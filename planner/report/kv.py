@@ -55,8 +55,9 @@ def _token_lines(answer: KvAnswer) -> list[str]:
         held = span(answer, lambda each: each.held_bytes_per_token)
         tail = f"; its ranks hold {held} B of a token, copies included" if copies else ""
         lines.append(f"{whole} B a token over the replica, each byte once{tail}")
-    if isinstance(figures.pool, Pool) and figures.pool.state_bytes_per_sequence:
-        lines.append(f"{size(figures.pool.state_bytes_per_sequence)} of state a sequence, however long it is")
+    state = (figures.pool if isinstance(figures.pool, Pool) else figures.layout).state_bytes_per_sequence
+    if state:
+        lines.append(f"{size(state)} of state that the pool charges a sequence, however long it is")
     return lines
 
 
@@ -179,7 +180,7 @@ def pool_table(answer: KvAnswer, columns: int) -> str:
         + (", its maximum concurrency" if answer.engine.name == "vllm" else ""),
         f"{usable} tokens usable by plans: whole blocks, no help from windows"
         + (", margin left free" if _has_margin(figures) else ""),
-        _longest(pool),
+        _longest(pool) + (", margin left free" if _has_margin(figures) else ""),
     ]
     if answer.shape.dp > 1:
         lines.append(f"each of the {answer.shape.dp} data-parallel ranks has such a pool of its own")

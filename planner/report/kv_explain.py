@@ -76,7 +76,9 @@ def _pool(answer: KvAnswer, columns: int) -> str:
         f"{pool.max_concurrency} at {answer.max_model_len:,} tokens",
         f"{float(pool.max_concurrency):.2f}",
     )
-    usable = Step("usable tokens", "whole blocks, no help from windows, margin left free", f"{pool.usable_tokens:,}")
+    budget = answer.figures.budget
+    margin = ", margin left free" if isinstance(budget, Budget) and budget.margin_bytes else ""
+    usable = Step("usable tokens", f"whole blocks, no help from windows{margin}", f"{pool.usable_tokens:,}")
     return _steps("KV pool", [*pool.steps, concurrency, usable], columns)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from planner.calculator.fits import Fit, Fits
 from planner.report import numbers
@@ -25,7 +25,7 @@ def fits_text(found: Fits, columns: int = 100) -> str:
     ]  # fmt: skip
     rows = [_cells(fit, len(set(contexts))) for fit in shown if fit.weights_bytes is not None]
     title = f" {subject.model.id}   {subject.engine.requested}   weights {subject.weights}   KV {kv_name(subject)}\n"
-    none = [f"{fit.gpu.id} {fit.shape}: {fit.reason}" for fit in shown if fit.weights_bytes is None]
+    none = _too_small(shown, one_gpu=shown == found.rows)
     notes = [
         "weights and KV in GiB on one GPU; tokens that plans may use; longest context; sequences of a length at once",
         "* overheads were measured on other GPUs: a margin of 0.5 GiB (1 GiB above tp1) is left free",
@@ -42,6 +42,17 @@ def fits_text(found: Fits, columns: int = 100) -> str:
         labeled("note", notes, columns),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _too_small(shown: Sequence[Fit], one_gpu: bool) -> list[str]:
+    """Why a GPU holds nothing; of many GPUs only their names, by the widest shape that was tried."""
+    rows = [fit for fit in shown if fit.weights_bytes is None]
+    if one_gpu:
+        return [f"{fit.gpu.id} {fit.shape}: {fit.reason}" for fit in rows]
+    by_shape: dict[str, list[str]] = {}
+    for fit in rows:
+        by_shape.setdefault(str(fit.shape), []).append(fit.gpu.id)
+    return [f"{shape} of {', '.join(names)}" for shape, names in by_shape.items()]
 
 
 def _narrowest(found: Fits) -> Iterator[Fit]:

@@ -76,6 +76,7 @@ def figures_tree(figures: Figures) -> dict[str, Tree]:
         "bytes_per_token_replica_held": figures.held_bytes_per_token,
         "rows": [_row(row) for row in figures.rows],
         **_pool(figures.pool if isinstance(figures.pool, Pool) else None),
+        **_layout(figures),
         "components": None if budget is None else _components(budget),
         "sources": {} if budget is None else {each.name: _source(each.rule, each.source) for each in budget.steps},
         "estimated": list(figures.estimated),
@@ -101,12 +102,19 @@ def _pool(pool: Pool | None) -> dict[str, Tree]:
         "max_concurrency_exact": None if pool is None else str(pool.max_concurrency),
         "available_kv_bytes": None if pool is None else pool.available_bytes,
         "num_gpu_blocks": None if pool is None else pool.blocks,
-        "block_tokens": None if pool is None else pool.block_tokens,
-        "block_bytes": None if pool is None else pool.block_bytes,
-        "groups": None if pool is None else pool.groups,
-        "state_bytes_per_sequence": None if pool is None else pool.state_bytes_per_sequence,
         "stage": None if pool is None else pool.stage,
         "longest_context": None if pool is None else pool.longest_tokens,
+    }
+
+
+def _layout(figures: Figures) -> dict[str, Tree]:
+    """Blocks as the engine lays them out, known without any memory; with a pool, of the stage that limits."""
+    found = figures.pool if isinstance(figures.pool, Pool) else figures.layout
+    return {
+        "block_tokens": found.block_tokens,
+        "block_bytes": found.block_bytes,
+        "groups": found.groups,
+        "state_bytes_per_sequence": found.state_bytes_per_sequence,
     }
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from planner.catalog import load_model
 from planner.catalog.architectures import facts_of_config
 from planner.catalog.bounds import bounded_facts
-from planner.catalog.families import FAMILIES, REVEALING, TEXT_INSIDE
+from planner.catalog.families import FAMILIES, REVEALING
+from planner.catalog.nested import TEXT_INSIDE
 from planner.catalog.types import AttentionKv, ModelFacts
 
 LLAMA = {

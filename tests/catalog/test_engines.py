@@ -9,17 +9,7 @@ from hypothesis import strategies as st
 from planner.catalog import engine_ids, load_engine
 from planner.catalog.types import EngineRules
 
-VLLM = (
-    "vllm@0.6",
-    "vllm@0.11",
-    "vllm@0.15",
-    "vllm@0.17",
-    "vllm@0.19",
-    "vllm@0.21",
-    "vllm@0.24",
-    "vllm@0.30",
-    "vllm@0.33",
-)
+VLLM = tuple(f"vllm@{release}" for release in ("0.6", "0.11", "0.15", "0.17", "0.19", "0.21", "0.24", "0.30", "0.33"))
 GIB = 2**30
 
 

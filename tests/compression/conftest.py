@@ -66,11 +66,8 @@ class Facts:
     @classmethod
     def windowed(cls) -> ModelFacts:
         """The same with sliding windows in every second layer."""
-        return replace(
-            cls.llama_70b(),
-            id="a-windowed-model",
-            kv_layers=(AttentionKv(8, 128, 128), AttentionKv(8, 128, 128, "sliding", 4096)) * 40,
-        )
+        layers = (AttentionKv(8, 128, 128), AttentionKv(8, 128, 128, "sliding", 4096)) * 40
+        return replace(cls.llama_70b(), id="a-windowed-model", kv_layers=layers)
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def test_stages_limit_the_pool(by_hand, kv_setup):
 def test_data_parallel_ranks_have_their_own_pools(by_hand, kv_setup):
     """Attention is repeated on each data-parallel rank, so a GPU's pool is that of its tensor-parallel group."""
     alone, shared = (
-        kv_pool(kv_setup(by_hand("kimi-vl-a3b"), shape=shape), 20 * GIB)
+        kv_pool(kv_setup(by_hand("kimi-vl-a3b", experts=64), shape=shape), 20 * GIB)
         for shape in (Parallel(2), Parallel(2, dp=4, ep=True))
     )
     assert alone == shared

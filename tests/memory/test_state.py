@@ -30,6 +30,7 @@ NEMOTRON_30B = StateKv("mamba2", 64, 64, 128, 8, 4, 4)
         (StateKv("mamba2", 64, 64, 128, 1, 4), 4, 0, (4_096 + 2 * 4 * 128) // 4 * 3 * 2 + 16 * 64 * 128 * 2),
         (StateKv("mamba1", 1, 8_192, 16, 0, 4), 2, 3, 4_096 * 3 * 2 + 4_096 * 16 * 2),  # Jamba
         (StateKv("linear", 64, 128, 128), 8, 2, 8 * 128 * 128 * 2),  # MiniMax-M1: no convolution
+        (StateKv("short_conv", 1, 2_048, 0, conv_kernel=3), 2, 0, 2_048 // 2 * 2 * 2),  # LFM2: no matrix
         (StateKv("kda", 32, 128, 128, 0, 4), 1, 0, 3 * 4_096 * 3 * 2 + 32 * 128 * 128 * 4),  # Kimi-Linear
     ],
 )
