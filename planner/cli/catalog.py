@@ -53,10 +53,13 @@ def show(name: str, form: str) -> None:
     """
     from difflib import get_close_matches
 
-    from planner.report.catalog import entry_json, entry_text, find, known_ids
+    from planner.report.catalog import entry_json, entry_text, find, known_ids, refused_models
 
     found = find(name)
     if found is None:
+        why = refused_models().get(name)
+        if why is not None:
+            raise click.UsageError(f"the catalog has the config of {name!r} and no facts: {why}")
         near = get_close_matches(name.lower(), known_ids(), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "`kvplan catalog list` names the known ones"
         raise click.UsageError(f"the catalog has no {name!r}; {hint}")

@@ -21,9 +21,13 @@ MOST_LAYERS = 10_000
 def with_runs(tree: dict[str, Any]) -> dict[str, Any]:
     """The JSON tree of a plan with layers as runs; the tree is changed in place."""
     for facts, key in _lists(tree):
-        layers = facts[key]
-        facts[key] = [{"count": len(list(same)), "layer": layer} for layer, same in groupby(layers)]
+        facts[key] = runs(facts[key])
     return tree
+
+
+def runs(layers: list[Any]) -> list[dict[str, Any]]:
+    """Equal neighbors, counted."""
+    return [{"count": len(list(same)), "layer": layer} for layer, same in groupby(layers)]
 
 
 def without_runs(tree: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from planner import catalog
 from planner.catalog.skypilot import Offer, PriceList
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
 from planner.compression.table import Preset, load_presets
+from planner.plan.layers import LISTS, runs
 from planner.plan.money import money
 from planner.report import numbers
 from planner.report.layout import heading, indented, render, table_of
@@ -38,12 +39,20 @@ def entries(kind: str) -> dict[str, Entry]:
     return {name: facts for name, facts in found.items() if facts is not None and not isinstance(facts, str)}
 
 
+def refused_models() -> dict[str, str]:
+    """Models whose config the catalog holds and whose memory is not understood, by id: why."""
+    found = {name: catalog.load_model(name, Path()) for name in catalog.model_ids()}
+    return {name: why for name, why in found.items() if isinstance(why, str)}
+
+
 def catalog_text(kinds: Sequence[str], columns: int = 100) -> str:
     """A table a kind."""
     tables = {"models": _models, "gpus": _gpus, "engines": _engines, "presets": _presets}
     parts = [f"catalog {_version()}   `kvplan catalog show ID` says where a figure comes from\n"]
     for kind in kinds:
         parts += [heading(kind), tables[kind](columns)]
+    if "models" in kinds and (refused := refused_models()):
+        parts.append(indented("refused", [f"{name}: {why}" for name, why in refused.items()], columns))
     return "\n".join(parts)
 
 
@@ -59,7 +68,8 @@ def _models(columns: int) -> str:
     )  # fmt: skip
     for name, model in entries("models").items():
         assert isinstance(model, ModelFacts)
-        attention = "MLA" if model.is_mla else "windowed" if model.is_windowed else "full"
+        kinds = (("MLA", model.is_mla), ("windows", model.is_windowed), ("state", model.has_state))
+        attention = " + ".join(word for word, there in kinds if there) or "full"
         rows.add_row(
             name, attention, str(model.layers), "-" if model.is_mla else str(model.kv_heads),
             numbers.tokens(model.max_context_tokens), str(model.experts or "-"), model.native_weights,
@@ -131,10 +141,23 @@ def known_ids() -> list[str]:
 def entry_text(kind: str, name: str, entry: Entry, columns: int = 100) -> str:
     """An entry, one figure a line, its source last."""
     tree = _tree(entry)
+    tree.update({key: _kinds_of(tree[key]) for key in LISTS if key in tree})
     source = tree.pop("source", "") or tree.pop("ratio_evidence", "")
     lines = [f"{key} = {_value(value)}" for key, value in tree.items() if value not in ("", [], {}, None)]
     parts = [f"{name}   {kind.removesuffix('s')}\n", indented("facts", lines, columns)]
     return "\n".join([*parts, indented("source", [str(source)], columns)])
+
+
+def _kinds_of(layers: list[dict[str, Any]]) -> str:
+    """Kinds of layers with how many there are of each, wherever they stand."""
+    counts: dict[str, int] = {}
+    for run in layers:
+        layer = run["layer"]
+        said = (
+            ", ".join(f"{key} {value}" for key, value in layer.items() if value) if isinstance(layer, dict) else layer
+        )
+        counts[said or "nothing"] = counts.get(said or "nothing", 0) + run["count"]
+    return "; ".join(f"{count} x ({said})" for said, count in counts.items())
 
 
 def _value(value: object) -> str:
@@ -164,7 +187,8 @@ def _runs(values: list[Any]) -> str:
 def catalog_json(kinds: Sequence[str]) -> str:
     """All entries of some kinds with every figure and source."""
     tree = {kind: {name: _tree(entry) for name, entry in entries(kind).items()} for kind in kinds}
-    return _json({"catalog": catalog.catalog_version(), **tree})
+    refused = {"refused": refused_models()} if "models" in kinds else {}
+    return _json({"catalog": catalog.catalog_version(), **tree, **refused})
 
 
 def entry_json(kind: str, name: str, entry: Entry) -> str:
@@ -176,7 +200,7 @@ def _tree(entry: Entry) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
     tree: dict[str, Any] = to_jsonable_python(asdict(entry), fallback=str)
-    return tree
+    return {key: runs(value) if key in LISTS else value for key, value in tree.items()}
 
 
 def _json(tree: dict[str, Any]) -> str:
