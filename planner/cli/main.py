@@ -13,6 +13,7 @@ from planner.cli.check import check
 from planner.cli.interrupt import watch_interrupts
 from planner.cli.kv import kv
 from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, INTERRUPTED, fail
+from planner.cli.profile import profile
 from planner.cli.solve import solve
 from planner.cli.validate import validate
 from planner.errors import InputError
@@ -30,6 +31,7 @@ def kvplan() -> None:
       kvplan solve scenarios/prod.yaml -o plan.json
       kvplan check plan.json
       kvplan kv llama-3.1-8b --gpu h100-sxm-80gb
+      kvplan profile list
 
     \b
     Exit codes: 0 done, 1 wrong input, 2 wrong command line, 3 proved infeasible, 4 no plan in the time limit,
@@ -37,7 +39,7 @@ def kvplan() -> None:
     """
 
 
-for command in (solve, validate, check, kv):
+for command in (solve, validate, check, kv, profile):
     kvplan.add_command(command)
 
 

@@ -35,6 +35,7 @@ def _finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> flo
     metavar="SECONDS",
     callback=_finite,
 )
+@click.option("--preset-value", is_flag=True, help="Also solve with 16-bit KV: what compression saves.")
 @click.option("--require-optimal", is_flag=True, help="Exit 4 when the plan is not proved optimal.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Every rejection, every source, times.")
@@ -46,6 +47,7 @@ def solve(
     form: str,
     show_candidates: bool,
     time_limit: float,
+    preset_value: bool,
     require_optimal: bool,
     quiet: bool,
     verbose: bool,
@@ -56,12 +58,16 @@ def solve(
     Examples:
       kvplan solve scenarios/prod.yaml
       kvplan solve scenarios/prod.yaml -o plan.json --set "traffic.chat.peak=36 req/s"
+      kvplan solve scenarios/prod.yaml --preset-value
       kvplan solve scenarios/prod.yaml --show-candidates
     """
     from planner import pipeline
 
-    if show_candidates and (output or require_optimal or verbose):
-        message = "--show-candidates solves nothing: leave out -o, --require-optimal and -v; redirect what it prints"
+    if show_candidates and (output or require_optimal or verbose or preset_value):
+        message = (
+            "--show-candidates solves nothing: leave out -o, --preset-value, --require-optimal and -v; "
+            "redirect what it prints"
+        )
         raise click.UsageError(message)
     scenario = pipeline.load(file, sets, what_if)
     if show_candidates:
@@ -73,7 +79,7 @@ def solve(
     if output is not None:
         check_target(output, {file, *(place.file for place in scenario.places.values())})
     progress = None if quiet or not sys.stderr.isatty() else _progress
-    plan = pipeline.plan(scenario, pipeline.Options(time_limit, progress=progress), file)
+    plan = pipeline.plan(scenario, pipeline.Options(time_limit, progress=progress, preset_value=preset_value), file)
     _show(plan, output, form, verbose)
     return _exit_code(plan, require_optimal)
 

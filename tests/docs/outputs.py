@@ -33,7 +33,13 @@ COLUMNS = 100
 
 def documents() -> list[Path]:
     """The documents with output blocks."""
-    return [ROOT / "README.md", ROOT / "docs/cli.md", ROOT / "docs/kv.md", *sorted(ROOT.glob("examples/*/README.md"))]
+    return [
+        ROOT / "README.md",
+        ROOT / "docs/cli.md",
+        ROOT / "docs/kv.md",
+        ROOT / "docs/compression.md",
+        *sorted(ROOT.glob("examples/*/README.md")),
+    ]
 
 
 def examples() -> list[Path]:
