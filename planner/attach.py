@@ -9,7 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from planner.compression.names import preset_rows
+from planner.compression.names import preset_name, preset_rows
 from planner.errors import Diagnostic, InputError
 from planner.scenario.checks import PresetNames
 from planner.scenario.types import ModelSpec, Place, Scenario
@@ -22,7 +22,7 @@ MOST_RATE = Fraction(10**9)
 def preset_names() -> PresetNames:
     """The ids and rows that a scenario may name."""
     rows = preset_rows()
-    return PresetNames(tuple(name for name, _ in rows), tuple(f"{name}@{version}" for name, version in rows))
+    return PresetNames(tuple(name for name, _ in rows), tuple(preset_name(name, version) for name, version in rows))
 
 
 def attach(scenario: Scenario) -> Scenario:

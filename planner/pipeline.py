@@ -40,6 +40,8 @@ class Options:
     time_limit_s: float = 300.0
     backend: BackendName = "auto"
     progress: Progress | None = None
+    preset_value: bool = False
+    """Whether to solve again with 16-bit KV, for what compression saves."""
 
 
 def load(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()) -> Scenario:
@@ -62,13 +64,14 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
     """Solves a scenario: a sealed plan document, whatever its status.
 
     A model whose architecture is only bounded stands at its upper end; the scenario is solved again with each such
-    model at its lower end, and the plan says whether that changes it.
+    model at its lower end, and the plan says whether that changes it. A plan on presets that only `compression.allow`
+    admits is solved again without them: what it costs if they do not hold.
     """
     from planner.plan.bounds import bound_plan
     from planner.plan.io import seal
 
     options = options or Options()
-    upper = _solved(scenario, options, file)
+    upper = _with_second_solves(_solved(scenario, options, file), options, file)
     bounded = [name for name, model in sorted(scenario.models.items()) if model.low_facts is not None]
     if not bounded:
         return seal(upper.document())
@@ -78,6 +81,43 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
     seconds = {**upper.run.seconds, "bounds": round(time.perf_counter() - start, 3)}
     again = replace(upper, verdict=replace(upper.verdict, bounds=bounds), run=replace(upper.run, seconds=seconds))
     return seal(again.document())
+
+
+def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
+    """The plan with what its presets are worth: solved again without what is only allowed, and without compression."""
+    from planner.plan.document import evidence_debt
+    from planner.plan.value import IfWrong, PresetValue, compressed
+
+    if first.decision is None:
+        return first
+    start = time.perf_counter()
+    wrong, values = None, []
+    if evidence_debt(first.decision):
+        plan = _solved(_supported_only(first.scenario), options, file).document()
+        wrong = IfWrong(plan.status, plan.totals.cost_per_month if plan.totals else None)
+    for model in compressed(first.document().deployments) if options.preset_value else ():
+        plan = _solved(_uncompressed(first.scenario, model), options, file).document()
+        cost, own = (plan.totals.cost_per_month, plan.models[model].cost_per_month) if plan.totals else (None, None)
+        values.append(PresetValue(model, (), plan.status, cost, own))
+    if wrong is None and not values:
+        return first
+    seconds = {**first.run.seconds, "second solves": round(time.perf_counter() - start, 3)}
+    verdict = replace(first.verdict, if_wrong=wrong, preset_value=tuple(values))
+    return replace(first, verdict=verdict, run=replace(first.run, seconds=seconds))
+
+
+def _supported_only(scenario: Scenario) -> Scenario:
+    """The scenario without the presets that `compression.allow` names; 16-bit KV is always a choice."""
+    models = {
+        name: replace(model, kv_presets=tuple(dict.fromkeys((*model.kv_presets, "bf16")))) if model.facts else model
+        for name, model in scenario.models.items()
+    }
+    return replace(scenario, models=models, compression=replace(scenario.compression, allow=()))
+
+
+def _uncompressed(scenario: Scenario, name: str) -> Scenario:
+    """The scenario with 16-bit KV for one model."""
+    return replace(scenario, models={**scenario.models, name: replace(scenario.models[name], kv_presets=("bf16",))})
 
 
 def _at_lower_end(scenario: Scenario, name: str) -> Scenario:

@@ -100,7 +100,8 @@ def storage_of_preset(
     preset = presets.get(preset_id)
     if preset is None:
         return unknown_preset(preset_id)
-    policy = CompressionPolicy(policy="allow_published", allow=(preset.name,))
+    named = (preset.name,) if preset.supports else ()
+    policy = CompressionPolicy(policy="allow_published", allow=named)
     gpus = (gpu,) if gpu is not None else tuple(filter(None, map(load_gpu, gpu_ids())))
     refused: Refusal | None = None
     for each in gpus:

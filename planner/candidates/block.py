@@ -16,6 +16,7 @@ from planner.candidates.physics import (
     Shape,
     batch_sizes,
     chunk_tokens,
+    compressed_of,
     demand,
     memory_of,
     quality_of,
@@ -96,6 +97,7 @@ class Evaluated:
             fit_max_error=physics.fit.max_error,
             estimated=tuple(dict.fromkeys((*physics.estimated, *memory.estimated))),
             cautions=physics.usable.warnings,
+            debt=physics.usable.debt,
         )
 
 
@@ -110,7 +112,9 @@ def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
     pairs = [(limit, block.items[k]) for limit, k in grid.pairs]
     tpot = np.array(grid.tpot_ns) / 1e9
     ttft = np.array([ns / 1e9 if ns else np.inf for ns in grid.ttft_ns])
-    asked = demand(workloads(block.physics.timing, pairs, reuse), tpot, ttft, block.scenario.reserve)
+    compressed = compressed_of(block.model, block.physics.usable)
+    work = workloads(block.physics.timing, pairs, reuse, compressed)
+    asked = demand(work, tpot, ttft, block.scenario.reserve)
     latency_reasons(block, grid, asked, reasons)
     rows, where, points = _rows(block, grid, asked, memory)
     if not where:

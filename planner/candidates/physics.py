@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from planner.candidates.types import DemandItem
 from planner.catalog.parallel import Parallel
-from planner.catalog.types import GpuFacts, Refusal
+from planner.catalog.types import Bottleneck, GpuFacts, Refusal
 from planner.compression.policy import FloorVerdict, Usable, floor, judge
+from planner.compression.requests import codec_shape, mean_block_tokens, request_blocks
 from planner.compression.table import load_presets
 from planner.memory.overhead import default_max_num_batched_tokens, default_max_num_seqs
-from planner.memory.pool import ReplicaMemory, replica_memory
+from planner.memory.pool import ReplicaMemory, beside_prefill, replica_memory
 from planner.performance.fit import AffineFit, affine_fit, prefill_cost
 from planner.performance.roofline import parallel_refusal, step_model
 from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Reserve, Scenario
@@ -30,6 +31,7 @@ from planner.traffic.queueing import (
     stack,
     workload,
 )
+from planner.traffic.workload import BLOCK_SLACK_TOKENS
 
 FloatArray = NDArray[np.float64]
 
@@ -164,9 +166,12 @@ def shape_physics(model: ModelSpec, shape: Shape, usable: Usable) -> ShapePhysic
 def memory_of(
     model: ModelSpec, shape: Shape, usable: Usable, context_tokens: int, batch: int
 ) -> ReplicaMemory | Refusal:
-    """Memory of one GPU of a replica at a context limit and batch size."""
+    """Memory of one GPU of a replica at a context limit and batch size.
+
+    KV that is compressed after the prefill lies in the engine's 16-bit pool, with room for one such prefill.
+    """
     assert model.memory_facts is not None and model.engine is not None
-    return replica_memory(
+    memory = replica_memory(
         model.memory_facts,
         shape.gpu,
         model.engine,
@@ -180,6 +185,18 @@ def memory_of(
         utilization_ppm=model.engine_args.gpu_memory_utilization_ppm,
         extra_bytes=model.adjust.memory_bytes_per_gpu if model.adjust else 0,
     )
+    if isinstance(memory, Refusal) or not usable.codec:
+        return memory
+    kv_shape = codec_shape(usable.codec, model.memory_facts)
+    if isinstance(kv_shape, Refusal):
+        return kv_shape
+    if shape.parallel.dcp > 1 or shape.parallel.pp > 1:
+        message = (
+            f"{usable.preset}: compressed requests are counted on tensor-parallel shapes only, not {shape.parallel}"
+        )
+        return Refusal(Bottleneck.PARALLEL, message, f"tp{shape.parallel.tp}")
+    longest = request_blocks(usable.codec, *kv_shape, context_tokens, 0, memory.block_tokens)
+    return beside_prefill(memory, longest)
 
 
 def kv_margin(reserve: Reserve) -> float:
@@ -201,11 +218,49 @@ class Demand:
     idle_ttft_s: FloatArray
 
 
-def workloads(timing: ReplicaTiming, pairs: list[tuple[int, DemandItem]], reusable_ppm: dict[str, int]) -> Workload:
+def workloads(
+    timing: ReplicaTiming,
+    pairs: list[tuple[int, DemandItem]],
+    reusable_ppm: dict[str, int],
+    compressed: Compressed | None = None,
+) -> Workload:
     """Moments of (context limit, item) pairs as columns; only pairs of which some prompt fits may be asked."""
-    return stack(
-        [workload(served(item.lengths, limit, reusable_ppm[item.class_name]), timing) for limit, item in pairs]
-    )
+    return stack([_moments(timing, limit, item, reusable_ppm, compressed) for limit, item in pairs])
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """KV that is compressed after the prefill: which composition, on which shape, in blocks of how many tokens."""
+
+    codec: str
+    layers: int
+    head_dim: int
+    block_tokens: int
+
+
+def compressed_of(model: ModelSpec, usable: Usable) -> Compressed | None:
+    """How requests are compressed; None where every token takes the same bytes from the start."""
+    if not usable.codec or model.memory_facts is None or model.engine is None:
+        return None
+    shape = codec_shape(usable.codec, model.memory_facts)
+    return None if isinstance(shape, Refusal) else Compressed(usable.codec, *shape, model.engine.block_tokens)
+
+
+def _moments(
+    timing: ReplicaTiming,
+    limit: int,
+    item: DemandItem,
+    reusable_ppm: dict[str, int],
+    compressed: Compressed | None,
+) -> Workload:
+    """Moments of one pair. A compressed request holds fewer tokens of the pool once it decodes, and as many before;
+    the time of its steps is that of all its tokens, since no kernel was measured that reads fewer."""
+    work = workload(served(item.lengths, limit, reusable_ppm[item.class_name]), timing)
+    if compressed is None:
+        return work
+    band, shape = item.lengths, (compressed.layers, compressed.head_dim)
+    tokens = mean_block_tokens(compressed.codec, shape, band.prompts, band.outputs, limit, compressed.block_tokens)
+    return replace(work, resident_tokens=tokens - BLOCK_SLACK_TOKENS)
 
 
 def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Reserve) -> Demand:

@@ -126,6 +126,8 @@ class Candidate:
     fit_max_error: float = 0.0
     estimated: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    debt: tuple[str, ...] = ()
+    """What would have to be shown of a preset that only `compression.allow` admits."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from planner.cli.interrupt import watch_interrupts
 from planner.cli.kv import kv
 from planner.cli.locked import locked
 from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, INTERRUPTED, fail
+from planner.cli.profile import profile
 from planner.cli.report import report
 from planner.cli.schema import schema
 from planner.cli.solve import solve
@@ -39,6 +40,7 @@ def kvplan() -> None:
       kvplan solve scenarios/prod.yaml -o plan.json
       kvplan check plan.json
       kvplan kv llama-3.1-8b --gpu h100-sxm-80gb
+      kvplan profile list
 
     \b
     Exit codes: 0 done, 1 wrong input, 2 wrong command line, 3 proved infeasible, 4 no plan in the time limit,
@@ -47,7 +49,22 @@ def kvplan() -> None:
     """
 
 
-for command in (solve, validate, check, diff, what_if, sweep, kv, report, export, locked, catalog, init, schema):
+for command in (
+    solve,
+    validate,
+    check,
+    diff,
+    what_if,
+    sweep,
+    kv,
+    profile,
+    report,
+    export,
+    locked,
+    catalog,
+    init,
+    schema,
+):
     kvplan.add_command(command)
 
 

@@ -35,6 +35,7 @@ def finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> floa
     metavar="SECONDS",
     callback=finite,
 )
+@click.option("--preset-value", is_flag=True, help="Also solve with 16-bit KV: what compression saves.")
 @click.option("--require-optimal", is_flag=True, help="Exit 4 when the plan is not proved optimal.")
 @click.option("--lock", is_flag=True, help="Write FILE.lock.json: what the plan rests on, and its hash.")
 @click.option("--locked", is_flag=True, help="Exit 6 when inputs, catalog or plan differ from FILE.lock.json.")
@@ -48,6 +49,7 @@ def solve(
     form: str,
     show_candidates: bool,
     time_limit: float,
+    preset_value: bool,
     require_optimal: bool,
     lock: bool,
     locked: bool,
@@ -60,12 +62,16 @@ def solve(
     Examples:
       kvplan solve scenarios/prod.yaml
       kvplan solve scenarios/prod.yaml -o plan.json --set "traffic.chat.peak=36 req/s"
+      kvplan solve scenarios/prod.yaml --preset-value
       kvplan solve scenarios/prod.yaml --show-candidates
     """
     from planner import pipeline
 
-    if show_candidates and (output or require_optimal or verbose):
-        message = "--show-candidates solves nothing: leave out -o, --require-optimal and -v; redirect what it prints"
+    if show_candidates and (output or require_optimal or verbose or preset_value):
+        message = (
+            "--show-candidates solves nothing: leave out -o, --preset-value, --require-optimal and -v; "
+            "redirect what it prints"
+        )
         raise click.UsageError(message)
     if lock or locked:
         from planner.cli import lock_file
@@ -82,7 +88,8 @@ def solve(
         check_target(output, {file, *(place.file for place in scenario.places.values())})
     held = lock_file.prepare(file, scenario, locked) if lock or locked else None
     progress = None if quiet or not sys.stderr.isatty() else show_progress
-    plan = pipeline.plan(scenario, pipeline.Options(time_limit, progress=progress), file)
+    options = pipeline.Options(time_limit, progress=progress, preset_value=preset_value)
+    plan = pipeline.plan(scenario, options, file)
     if held is not None:
         lock_file.settle(file, held, plan, locked)
     _show(plan, output, form, verbose)

@@ -24,6 +24,9 @@ from planner.catalog.types import Bottleneck, EngineRules, GpuFacts, KvStorage, 
 from planner.compression.table import Metric, Preset, QualityRow, layout_ratio
 from planner.scenario.types import CompressionPolicy, QualityFloor
 
+SIXTEEN_BIT_FLAG = "auto"
+"""The KV dtype of a preset that no engine has: until there is a kernel, the engine writes 16 bits."""
+
 UNKNOWN_LOSS_PPM = 1_000_000
 """The loss of a preset that nobody measured: all, so that no objective prefers ignorance to a known loss."""
 
@@ -33,7 +36,9 @@ class Usable:
     """A preset that may be planned on. `flag` is the value of the engine's KV dtype flag.
 
     `decode_time_factor` multiplies decode time over 16-bit KV (never below 1); `hypothetical` marks
-    presets that only `compression.allow` admits; `warnings` go into the plan.
+    presets that only `compression.allow` admits, and `debt` says what would have to be shown for them;
+    `warnings` go into the plan. `codec` is set where no engine packs the preset: a request then takes the
+    bytes of that composition of `codecs.yaml` once it is compressed, and 16-bit ones (`storage`) before.
     """
 
     preset: str
@@ -42,6 +47,8 @@ class Usable:
     decode_time_factor: Fraction
     hypothetical: bool
     warnings: tuple[str, ...]
+    debt: tuple[str, ...] = ()
+    codec: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,31 +84,66 @@ def judge(
     Returns:
         Usable, or a Refusal whose message lists every gate that failed, most basic first.
     """
-    named = preset.name in policy.allow
+    doubted = (_engine_gate(preset, engine), _residency_gate(preset), _ratio_gate(preset))
+    hypothetical = preset.name in policy.allow and any(doubted) and _may_be_supposed(preset)
     gates = (
-        _engine_gate(preset, engine),
-        _residency_gate(preset),
-        _ratio_gate(preset, named),
+        *(() if hypothetical else doubted),
+        _refuted_gate(preset, model),
         _gpu_gate(preset, gpu, model),
         _model_gate(preset, model),
         _weights_gate(preset, weights),
     )
     failed = [gate for gate in gates if gate is not None]
+    if hypothetical and preset.supports:
+        failed[:0] = [gate for gate in (_engine_gate(preset, engine),) if gate is not None]
     if failed:
         return _merged(preset, failed)
     support = preset.support(engine.name)
-    assert support is not None  # the engine gate passed
-    factor = support.decode_time_factor
-    hypothetical = named and preset.ratio_status == "unconfirmed"
-    doubt = [f"{preset.name}: hypothetical, only compression.allow admits it; its ratio is unconfirmed"]
+    factor = support.decode_time_factor if support else None
+    doubt = [f"{preset.name}: hypothetical, only compression.allow admits it; {_why_doubted(preset)}"]
     return Usable(
         preset=preset.name,
         storage=preset.storage,
-        flag=support.flag,
+        flag=support.flag if support else SIXTEEN_BIT_FLAG,
         decode_time_factor=max(Fraction(1), factor) if factor is not None else Fraction(1),
         hypothetical=hypothetical,
         warnings=(*(doubt if hypothetical else ()), *_warnings(preset, factor, gpu, model)),
+        debt=_debt(preset, engine, model, factor) if hypothetical else (),
+        codec="" if support else preset.codec,
     )
+
+
+def _may_be_supposed(preset: Preset) -> bool:
+    """Whether `compression.allow` may name it: its bytes can be computed and nothing speaks against its claim."""
+    computed = bool(preset.supports) or (bool(preset.codec) and preset.residency == "gpu")
+    return computed and preset.ratio_status in ("confirmed", "unconfirmed")
+
+
+def _why_doubted(preset: Preset) -> str:
+    parts = [] if preset.supports else ["no engine runs it"]
+    parts += ["its ratio is unconfirmed"] if preset.ratio_status == "unconfirmed" else []
+    return " and ".join(parts) or "its bytes do not stay on the GPU"
+
+
+def _debt(preset: Preset, engine: EngineRules, model: ModelFacts, factor: Fraction | None) -> tuple[str, ...]:
+    """What would have to be shown before a hypothetical preset could be planned on without `allow`."""
+    found = []
+    if not preset.supports:
+        found.append(
+            f"{preset.name}: a kernel of {engine.name} that computes on its packed bytes; today no engine does"
+        )
+    if preset.ratio_status == "unconfirmed":
+        found.append(f"{preset.name}: bytes on the GPU ({_unconfirmed_because(preset)})")
+    if not any(row.model == model.id and row.kind != "proxy" for row in preset.quality):
+        proxies = [row for row in preset.quality if row.kind == "proxy"]
+        worst = max(proxies, key=lambda row: row.counted_ppm, default=None)
+        known = f" (proxy: perplexity {worst.figures} on {worst.model})" if worst else ""
+        found.append(f"{preset.name}: quality on {model.id}{known}")
+    if preset.evicts and not preset.recall_measured:
+        found.append(f"{preset.name}: recall, since it drops tokens")
+    if factor is None:
+        found.append(f"{preset.name}: time of a decode step; taken as that of 16-bit KV")
+    return tuple(found)
 
 
 def floor(preset: Preset, floor: QualityFloor, *, model_id: str, policy: CompressionPolicy) -> FloorVerdict:
@@ -177,23 +219,32 @@ def _residency_gate(preset: Preset) -> Refusal | None:
     return Refusal(Bottleneck.POLICY, f"GPU-resident ratio {resident}")
 
 
-def _ratio_gate(preset: Preset, named: bool) -> Refusal | None:
+def _ratio_gate(preset: Preset) -> Refusal | None:
     status = preset.ratio_status
-    if status == "confirmed" or (status == "unconfirmed" and named):
+    if status == "confirmed":
         return None
     if status == "superseded":
         return Refusal(Bottleneck.POLICY, "claim superseded")
     if status == "unconfirmed":
-        nearest = f"compression.allow: [{preset.name}]" if preset.supports else None
-        return Refusal(
-            Bottleneck.POLICY,
-            f"ratio unconfirmed: {preset.claim.not_comparable or 'layout not known'}",
-            nearest,
-        )
+        nearest = f"compression.allow: [{preset.name}]" if _may_be_supposed(preset) else None
+        return Refusal(Bottleneck.POLICY, f"ratio unconfirmed: {_unconfirmed_because(preset)}", nearest)
+    if preset.residency != "gpu" and preset.standing is not None:
+        return Refusal(Bottleneck.POLICY, f"ratio mismatch: {preset.standing.ratio_reason}")
     claim = preset.claim
     derived = f"{_times(layout_ratio(preset.storage, claim.head_dim))} at head_dim {claim.head_dim}"
     message = f"ratio mismatch: declared {_times(claim.ratio)}, its bytes give {derived}"
     return Refusal(Bottleneck.POLICY, message)
+
+
+def _unconfirmed_because(preset: Preset) -> str:
+    known = preset.standing.ratio_reason if preset.standing else "layout not known"
+    return preset.claim.not_comparable or known
+
+
+def _refuted_gate(preset: Preset, model: ModelFacts) -> Refusal | None:
+    """Quality that evidence refuted on the scenario's own model: no policy admits it."""
+    reason = preset.standing.refuted_on(model.id) if preset.standing else ""
+    return Refusal(Bottleneck.QUALITY, f"quality refuted on {model.id}: {reason}") if reason else None
 
 
 def _gpu_gate(preset: Preset, gpu: GpuFacts, model: ModelFacts) -> Refusal | None:
@@ -298,7 +349,7 @@ def _metric_refusal(
 
 
 def _loss(preset: Preset, model_id: str, policy: CompressionPolicy) -> tuple[int, str | None]:
-    everything = CompressionPolicy(policy="allow_published", allow_proxy=True)
+    everything = CompressionPolicy(policy="allow_published", allow_proxy=policy.allow_proxy)
     choices: tuple[tuple[Metric, CompressionPolicy, str | None], ...] = (
         ("accuracy_drop", policy, None),
         ("ppl_increase", policy, "perplexity"),

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import TypeVar, get_args
 
 from planner.catalog.types import BF16_KV, KvStorage
+from planner.compression.evidence import Protocol
 from planner.compression.table import (
     Claim,
     EngineSupport,
@@ -25,6 +26,7 @@ from planner.compression.table import (
 )
 
 T = TypeVar("T")
+_PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 _REQUIRED = object()
 
 
@@ -166,6 +168,7 @@ def _preset(block: _Block) -> Preset:
         weights_source=weights[1],
         cautions=tuple(" ".join(text.split()) for text in block.list_of("cautions", str)),
         head_dim_cautions=tuple(block.texts_by_number("head_dim_cautions")),
+        codec=block.text("codec", ""),
     )
     block.finish()
     return preset
@@ -262,6 +265,9 @@ def _quality(block: _Block) -> QualityRow:
         noise_ppm=ppm_up(noise_points / baseline),
         within_noise=block.flag("within_noise", False),
         upper_bound=block.flag("upper_bound", False),
+        protocol=_choice(block, "protocol", _PROTOCOLS) if block.has("protocol") else None,
+        prefix_tokens=block.whole("prefix_tokens") if block.has("prefix_tokens") else None,
+        weights_sha256=block.text("weights_sha256", ""),
     )
     block.finish()
     return row

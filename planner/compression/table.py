@@ -1,9 +1,10 @@
 """The preset table: how KV presets are stored, where they run, what they claim, what is known of them.
 
 Two things are kept apart. The *ratio* is settled by bytes: a preset's storage says how many bytes one K
-and one V vector take, and the ratio that its authors declare is only a claim to check against that
-(`ratio_status`). The *quality* is a list of rows that others published or that were measured here, each
-with its own metric, model and source; what a row may be used for is decided in `policy`.
+and one V vector take, packed tensors say whether that is so, and the ratio that its authors declare is only
+a claim to check against both (`ratio_status`). The *quality* is a list of rows that others published or that
+were measured here, each with its own metric, model and source; what a row may be used for is decided in
+`policy`. What evidence says of a row stands in `Preset.standing`, attached when the table is loaded.
 
 Planning never uses a scalar ratio: memory works from `Preset.storage`.
 """
@@ -13,9 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from planner.catalog.types import BF16_KV, KvStorage
+from planner.compression.names import preset_name
+
+if TYPE_CHECKING:
+    from planner.compression.evidence import Protocol
+    from planner.compression.standing import Standing
 
 Metric = Literal["accuracy_drop", "ppl_increase"]
 EvidenceKind = Literal["published_by_engine", "published", "measured", "proxy"]
@@ -48,7 +54,8 @@ class QualityRow:
     `noise_ppm` is the smallest relative difference that the source says it can tell, 0 where it states
     none. `within_noise` marks a difference that the source itself puts inside its own spread without
     giving the spread as a number: such a row is shown, but neither meets nor breaks a floor.
-    `upper_bound` marks figures like "more than 98 % recovered", where the true loss is smaller.
+    `upper_bound` marks figures like "more than 98 % recovered", where the true loss is smaller. `protocol`,
+    `prefix_tokens` and `weights_sha256` say how a perplexity was measured, where the source does.
     """
 
     metric: Metric
@@ -62,6 +69,9 @@ class QualityRow:
     noise_ppm: int = 0
     within_noise: bool = False
     upper_bound: bool = False
+    protocol: Protocol | None = None
+    prefix_tokens: int | None = None
+    weights_sha256: str = ""
 
     @property
     def counted_ppm(self) -> int:
@@ -126,11 +136,15 @@ class Preset:
     weights_source: str = ""
     cautions: tuple[str, ...] = ()
     head_dim_cautions: tuple[tuple[int, str], ...] = ()
+    codec: str = ""
+    """The composition of `codecs.yaml` that computes it; "" where nothing does."""
+    standing: Standing | None = None
+    """What the committed evidence says; None for a row that was not loaded with it."""
 
     @property
     def name(self) -> str:
         """`id@version`, the name that `compression.allow` takes."""
-        return f"{self.id}@{self.version}"
+        return preset_name(self.id, self.version)
 
     @property
     def kv_dtype(self) -> dict[str, str]:
@@ -154,8 +168,17 @@ class Preset:
 
     @property
     def ratio_status(self) -> RatioStatus:
-        """What the bytes say about the claim; always derived, never typed in."""
-        return derive_ratio_status(self.claim, self.storage if self.layout_known else None)
+        """What the bytes say about the claim; always derived, never typed in.
+
+        A layout on the GPU must first give the declared ratio by its formula; then packed tensors must have
+        taken the bytes of that formula, with the codec as it is now.
+        """
+        stated = derive_ratio_status(self.claim, self.storage if self.layout_known else None)
+        if self.standing is None or self.is_identity or stated == "superseded":
+            return stated
+        if self.residency == "gpu" and stated != "confirmed":
+            return stated
+        return self.standing.ratio_status
 
     def support(self, engine: str) -> EngineSupport | None:
         """How `engine` runs it, or None."""
@@ -216,7 +239,10 @@ def derive_ratio_status(claim: Claim, storage: KvStorage | None) -> RatioStatus:
 
 
 def load_presets() -> dict[str, Preset]:
-    """The preset table of this kvplan, id -> preset, in the order of `presets.yaml`; validated, read once."""
+    """The preset table of this kvplan, id -> preset, in the order of `presets.yaml`; validated, read once.
+
+    Every row carries what the committed evidence says of it.
+    """
     return {preset.id: preset for preset in _presets()}
 
 
@@ -233,5 +259,7 @@ def preset_names() -> tuple[str, ...]:
 @cache
 def _presets() -> tuple[Preset, ...]:
     from planner.compression.reading import read_presets
+    from planner.compression.standing import committed_evidence, with_standing
 
-    return read_presets()
+    committed = committed_evidence()
+    return tuple(with_standing(preset, committed) for preset in read_presets())

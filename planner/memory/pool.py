@@ -64,6 +64,27 @@ class ReplicaMemory:
     extra_bytes: int = 0
     stage: int = 0
     state_bytes_per_sequence: int = 0
+    prefill_blocks: int = 0
+    """Blocks kept free for the 16-bit prefill of one longest request, where KV is compressed only after it."""
+
+
+def beside_prefill(memory: ReplicaMemory, longest_compressed_blocks: int) -> ReplicaMemory | Refusal:
+    """The pool that is left for compressed requests beside the 16-bit prefill of one of the longest.
+
+    A preset that compresses a request after its prefill needs max(16-bit KV of the prompt, compressed KV) of it, so
+    the blocks of one longest request stay free and the compressed form of the longest must fit beside them.
+    """
+    peak = memory.blocks_per_max_sequence
+    left = memory.usable_blocks - peak
+    if left < longest_compressed_blocks:
+        sizes = [f"{blocks * memory.block_bytes / GIB:.2f} GiB" for blocks in (peak, longest_compressed_blocks)]
+        message = (
+            f"the 16-bit prefill of one longest request ({sizes[0]}) does not fit beside its compressed KV "
+            f"({sizes[1]}); {memory.usable_blocks * memory.block_bytes / GIB:.2f} GiB are left on each GPU"
+        )
+        return Refusal(Bottleneck.MEMORY, message)
+    tokens = memory.pool_tokens * left // memory.usable_blocks
+    return replace(memory, usable_blocks=left, pool_tokens=tokens, prefill_blocks=peak)
 
 
 def replica_memory(

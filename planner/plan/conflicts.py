@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from planner.candidates import CandidateTable, Rejection
+from planner.candidates.shortfall import shortfall
 from planner.plan.money import MICRO, decimal
 from planner.plan.types import Conflict
 from planner.scenario.types import Scenario
@@ -23,11 +24,17 @@ def unserved(scenario: Scenario, table: CandidateTable) -> tuple[Conflict, ...]:
         Conflict(
             path=f"traffic.{name}",
             message=f"no configuration of {scenario.traffic[name].model} serves {', '.join(bands)}: "
-            + "; ".join(_reasons(table, scenario.traffic[name].model, name)),
+            + "; ".join(_with_shortfall(scenario, _reasons(table, scenario.traffic[name].model, name), name)),
             repair=_nearest(table, scenario.traffic[name].model, name),
         )
         for name, bands in sorted(lost.items())
     )
+
+
+def _with_shortfall(scenario: Scenario, reasons: list[str], class_name: str) -> list[str]:
+    """The reasons, and first how much smaller KV would have to be where memory holds no request at all."""
+    short = shortfall(scenario, scenario.traffic[class_name].model)
+    return [short, *reasons] if short else reasons
 
 
 def stands_in_the_way(scenario: Scenario, path: str, kind: str, needed: Fraction | None) -> Conflict:

@@ -31,6 +31,7 @@ from planner.plan.types import (
     Run,
     Status,
 )
+from planner.plan.value import IfWrong, PresetValue, if_wrong, preset_values
 from planner.scenario.types import Scenario
 
 
@@ -60,6 +61,8 @@ class Verdict:
     stages: tuple[tuple[str, int | None], ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     bounds: Mapping[str, BoundPlan] = field(default_factory=dict)
+    if_wrong: IfWrong | None = None
+    preset_value: tuple[PresetValue, ...] = ()
 
 
 def build_plan(
@@ -88,16 +91,19 @@ def build_plan(
     pools = pool_plans(scenario, decision.nodes, deployments)
     stages = _stages(scenario, table, decision, verdict)
     used = tuple(deployments.values())
+    bought = totals(scenario, pools)
+    costs = model_costs(scenario, deployments, decision.nodes)
+    debt = evidence_debt(decision)
     return Plan(
         format_version=FORMAT_VERSION,
         status=verdict.status,
         gap_ppm=_gap_ppm(stages),
         objective=stages,
-        totals=totals(scenario, pools),
+        totals=bought,
         deployments=deployments,
         pools=pools,
         limits=limit_rows(scenario, decision.nodes, deployments),
-        models=model_costs(scenario, deployments, decision.nodes),
+        models=costs,
         conflicts=(),
         rejected=rejected,
         candidates=counts,
@@ -109,7 +115,16 @@ def build_plan(
         run=run,
         assumptions=assumptions(scenario),
         bounds=dict(verdict.bounds),
+        hypothetical=bool(debt),
+        evidence_debt=debt,
+        if_wrong=if_wrong(verdict.if_wrong, debt, bought),
+        preset_value=preset_values(verdict.preset_value, deployments, bought, costs),
     )
+
+
+def evidence_debt(decision: Decision) -> tuple[str, ...]:
+    """What would have to be shown for the presets that only `compression.allow` admits, each thing once."""
+    return tuple(dict.fromkeys(text for part in decision.placed for text in part.candidate.debt))
 
 
 def _deployments(scenario: Scenario, table: CandidateTable, decision: Decision) -> dict[str, Deployment]:

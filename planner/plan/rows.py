@@ -12,6 +12,7 @@ from fractions import Fraction
 from planner.catalog.parallel import parse_parallel
 from planner.plan.limits import promised_shares
 from planner.plan.types import Plan
+from planner.plan.value import broken_values
 from planner.scenario.types import HOURS_PER_MONTH
 from planner.traffic.lengths import histogram
 
@@ -36,6 +37,7 @@ def broken_rows(plan: Plan) -> list[Broken]:
         *_promises(plan),
         *_proof(plan),
         *_bounds(plan),
+        *broken_values(plan),
     ]
 
 

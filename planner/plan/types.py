@@ -11,9 +11,10 @@ from fractions import Fraction
 from typing import Literal
 
 from planner.memory.pool import ReplicaMemory
+from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
 
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 """Minor versions add keys, major versions break readers."""
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
@@ -282,3 +283,9 @@ class Plan:
     run: Run
     assumptions: tuple[Assumption, ...] = ()
     bounds: dict[str, BoundPlan] = field(default_factory=dict)
+    hypothetical: bool = False
+    """Whether a deployment runs a preset that only `compression.allow` admits."""
+    evidence_debt: tuple[str, ...] = ()
+    """What would have to be shown for those presets."""
+    if_wrong: IfWrong | None = None
+    preset_value: tuple[PresetValue, ...] = ()

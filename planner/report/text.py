@@ -10,6 +10,7 @@ from rich.text import Text
 from planner.plan.types import Assumption, Deployment, LimitRow, Plan, Promise, RejectedChoice
 from planner.report import numbers
 from planner.report.layout import indented, render, table_of
+from planner.report.preset_value import debt_lines, value_lines
 
 ROW_WORDS = {"gpu_time": "time", "sequences": "seqs", "kv": "KV"}
 """The load rows as the deployments table calls them: GPU time, running sequences, KV tokens."""
@@ -33,6 +34,8 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
             _not_chosen(plan, columns, verbose),
             _costs(plan, columns),
         ]
+    parts.append(indented("presets", value_lines(plan), columns))
+    parts.append(indented("to show", debt_lines(plan), columns))
     parts.append(indented("assumed", [assumption_text(row) for row in plan.assumptions], columns))
     parts.append(_warnings(plan, columns))
     if verbose:
@@ -47,6 +50,7 @@ def _headline(plan: Plan) -> str:
         return f"{plan.scenario.name}   {status}\n"
     currency = plan.scenario.currency
     gap = "" if plan.status == "optimal" else _gap(plan)
+    gap += ", HYPOTHETICAL" if plan.hypothetical else ""
     months = plan.scenario.horizon_h / 730
     horizon = f"{float(months):g} mo" if months.denominator <= 12 else f"{float(plan.scenario.horizon_h):g} h"
     total = numbers.money(plan.totals.cost_over_horizon, currency)

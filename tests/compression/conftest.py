@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from planner.catalog.types import AttentionKv, EngineRules, GpuFacts, ModelFacts
+
+if TYPE_CHECKING:
+    from planner.compression.language_model import LanguageModel
 
 FP8_FAMILY = ("auto", "fp8", "fp8_e4m3", "fp8_e5m2")
 FROM_0_24 = (
@@ -66,11 +71,52 @@ class Facts:
     @classmethod
     def windowed(cls) -> ModelFacts:
         """The same with sliding windows in every second layer."""
-        layers = (AttentionKv(8, 128, 128), AttentionKv(8, 128, 128, "sliding", 4096)) * 40
-        return replace(cls.llama_70b(), id="a-windowed-model", kv_layers=layers)
+        return replace(
+            cls.llama_70b(),
+            id="a-windowed-model",
+            kv_layers=(AttentionKv(8, 128, 128), AttentionKv(8, 128, 128, "sliding", 4096)) * 40,
+        )
 
 
 @pytest.fixture
 def facts() -> type[Facts]:
     """The builder of engines, GPUs and models."""
     return Facts
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder: a Llama of two layers (4 query, 2 KV heads of 32) with random weights, 64 words."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("tiny")
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=512,
+        initializer_range=0.15,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({"[unk]": 0, **{f"w{word}": word + 1 for word in range(63)}}, unk_token="[unk]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[unk]").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Path) -> LanguageModel:
+    """The same, loaded."""
+    from planner.compression.language_model import load_language_model
+
+    return load_language_model(tiny_folder)

@@ -88,7 +88,9 @@ def run(
 
 def test_the_golden_reasons_cover_the_whole_table() -> None:
     """Every preset of the table has its golden verdict on vLLM 0.24."""
-    assert set(REASONS["0.24"]) == set(preset_ids())
+    later = {name for name in preset_ids() if name.startswith("nexusquant-0.6.3-")}
+    assert set(REASONS["0.24"]) | later == set(preset_ids())
+    assert not set(REASONS["0.24"]) & later
 
 
 @pytest.mark.parametrize(("version", "preset_id"), [(v, p) for v, rows in REASONS.items() for p in rows])
@@ -102,6 +104,16 @@ def test_reasons_are_worded_as_promised(version: str, preset_id: str, facts: Any
     else:
         assert isinstance(verdict, Refusal)
         assert verdict.message == f"{preset(preset_id).name}: {reason}"
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("high", 9), ("balanced", 17), ("max", 33)])
+def test_later_claims_of_the_same_names_are_refused_with_numbers(name: str, ratio: int, facts: Any) -> None:
+    """What 0.6.3 says of itself is held against packed bytes; all of it stays 16-bit on the GPU."""
+    verdict = run(f"nexusquant-0.6.3-{name}", facts)
+    assert isinstance(verdict, Refusal)
+    head, packed, declared = verdict.message.partition("ratio mismatch: packed tensors give ")
+    assert head == f"nexusquant-{name}@0.6.3: no engine runs it; GPU-resident ratio 1.0x; "
+    assert packed and declared.endswith(f"declared {ratio}x")
 
 
 def test_the_nexusquant_sentence(facts: Any) -> None:

@@ -42,7 +42,7 @@ GIT = {
 
 def documents() -> list[Path]:
     """The documents with output blocks."""
-    pages = [ROOT / "docs" / name for name in ("cli.md", "incident.md", "kv.md", "tutorial.md")]
+    pages = [ROOT / "docs" / name for name in ("cli.md", "compression.md", "incident.md", "kv.md", "tutorial.md")]
     return [ROOT / "README.md", *pages, *sorted(ROOT.glob("examples/*/README.md"))]
 
 
