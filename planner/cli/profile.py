@@ -47,7 +47,7 @@ def list_presets(form: str) -> int:
     from planner.report.profile_json import list_json
 
     rows = profiles()
-    say(list_json(rows) if form == "json" else list_text(rows, max(width(), 140)))
+    say(list_json(rows) if form == "json" else list_text(rows, width()))
     return EXIT_OK
 
 

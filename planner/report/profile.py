@@ -20,6 +20,10 @@ LIST_HEADS: tuple[tuple[str, Align], ...] = (
 )  # fmt: skip
 
 
+WIDE = 140
+"""Columns from which the list also shows intervals and engines."""
+
+
 def list_text(rows: Sequence[Profile], columns: int = 100) -> str:
     """One line a preset: what is claimed, what the bytes are, what evidence says."""
     cells = [_list_cells(row) for row in rows]
@@ -28,7 +32,12 @@ def list_text(rows: Sequence[Profile], columns: int = 100) -> str:
         "ratio, quality: derived from the evidence; proxy: perplexity on a small model with KV compressed as it is "
         "written, 95 % interval; packed: codes and scales of compressed layers at the claim's head size"
     )
-    return table(LIST_HEADS, cells, columns) + "\n" + labeled("evidence", files, columns) + paragraph(words, columns)
+    # On a narrow page the ids say the engine well enough, and the middle of an interval stands for it.
+    heads = LIST_HEADS
+    if columns < WIDE:
+        heads = LIST_HEADS[:-1]
+        cells = [[*row[:-2], row[-2].partition(" [")[0]] for row in cells]
+    return table(heads, cells, columns) + "\n" + labeled("evidence", files, columns) + paragraph(words, columns)
 
 
 def _list_cells(row: Profile) -> list[str]:
