@@ -132,7 +132,7 @@ def import_command(
         for offer in prices.offers
         if (spot or not offer.spot) and (not regions or offer.region in regions) and (not gpus or offer.gpu in gpus)
     )
-    for line in left_out_text(prices):
+    for line in left_out_text(prices, len(wanted)):
         say_error(f"{file}: {line}")
     if not wanted:
         message = "no offer is left; widen --region, --gpu or --spot, or say with --as what the names mean"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.inputs import files_of_side
 from planner.cli.output import EXIT_OK, check_target, say, say_error, width, write_whole
 from planner.cli.solve import finite, show_progress
 
@@ -74,7 +74,7 @@ def diff(
     from planner.sweep.compare import diff as compare
 
     if output is not None:
-        check_target(output, [side for side in (base, head) if Path(side).exists()])
+        check_target(output, files_of_side(base) | files_of_side(head))
     options = pipeline.Options(time_limit, progress=progress_for(quiet))
     document = compare(base, head, options, attribute=not no_attribution)
     clear_progress()

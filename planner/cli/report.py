@@ -92,7 +92,7 @@ def _of_diff(document: Diff | WhatIf, form: str) -> str:
     from planner.plan.diff_types import WhatIf
 
     if form == "csv":
-        from planner.report.plan_csv import diff_csv
+        from planner.report.diff_csv import diff_csv
 
         return diff_csv(document)
     if form == "md":

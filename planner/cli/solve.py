@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.inputs import files_of
 from planner.cli.output import EXIT_INFEASIBLE, EXIT_NO_PLAN, EXIT_OK, check_target, say, width, write_whole
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def solve(
         say(candidates_json(table) if form == "json" else candidates_text(scenario, table, width()))
         return EXIT_OK
     if output is not None:
-        check_target(output, {file, *(place.file for place in scenario.places.values())})
+        check_target(output, files_of(scenario, file))
     held = lock_file.prepare(file, scenario, locked) if lock or locked else None
     progress = None if quiet or not sys.stderr.isatty() else show_progress
     options = pipeline.Options(time_limit, progress=progress, preset_value=preset_value)

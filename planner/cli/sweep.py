@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from planner.cli.inputs import files_of
 from planner.cli.output import check_target, say, width, write_whole
 from planner.cli.solve import finite, show_progress
 
@@ -61,7 +62,7 @@ def sweep(
         from planner import pipeline
 
         scenario = pipeline.load(file, sets, what_if)
-        check_target(output, {file, *(place.file for place in scenario.places.values())})
+        check_target(output, files_of(scenario, file))
     on_terminal = sys.stderr.isatty()
     done = executors.run_sweep(
         file,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from planner.cli.diff import FORMATS, clear_progress, deliver, progress_for
-from planner.cli.output import EXIT_OK, check_target
+from planner.cli.inputs import files_of_side
+from planner.cli.output import EXIT_OK, check_target, write_whole
 from planner.cli.solve import finite
+
+if TYPE_CHECKING:
+    from planner.plan.diff_types import Diff, WhatIf
 
 
 @click.command("what-if", short_help="A scenario against itself with overrides.")
@@ -16,6 +22,7 @@ from planner.cli.solve import finite
 @click.option("--all", "every", is_flag=True, help="Every what_if block of the file.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the document to a file.")
+@click.option("--skip-no-diff", is_flag=True, help="Print nothing when no case changes the plan.")
 @click.option("--no-attribution", is_flag=True, help="Do not solve each override again alone.")
 @click.option(
     "--time-limit",
@@ -35,6 +42,7 @@ def what_if(
     every: bool,
     form: str,
     output: str | None,
+    skip_no_diff: bool,
     no_attribution: bool,
     time_limit: float,
     quiet: bool,
@@ -57,9 +65,20 @@ def what_if(
     if not names and not sets:
         raise click.UsageError("name a what_if block of the file, or give --set PATH=VALUE")
     if output is not None:
-        check_target(output, [file])
+        check_target(output, files_of_side(file))
     options = pipeline.Options(time_limit, progress=progress_for(quiet))
     document = compare(file, names, sets, options, attribute=not no_attribution)
     clear_progress()
+    if skip_no_diff and all(each.equal for each in diffs_of(document)):
+        if output is not None:
+            write_whole(output, "")
+        return EXIT_OK
     deliver(document, form, output, verbose=verbose)
     return EXIT_OK
+
+
+def diffs_of(document: Diff | WhatIf) -> tuple[Diff, ...]:
+    """The comparison of every case."""
+    from planner.plan.diff_types import WhatIf
+
+    return tuple(case.diff for case in document.cases) if isinstance(document, WhatIf) else (document,)

@@ -7,11 +7,11 @@ no flags), and whatever the target's own format cannot say.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from planner.catalog.parallel import Parallel, parse_parallel
 from planner.catalog.types import EngineRules
 from planner.compression.table import Preset, load_presets
 from planner.errors import Diagnostic, InputError
@@ -25,8 +25,6 @@ PORT = 8000
 
 QUANTIZE_ON_LOAD = {("vllm", "fp8"): "fp8", ("sglang", "fp8"): "fp8"}
 """(engine, weights) -> value of `--quantization` that makes these weights from a 16-bit checkpoint while it loads."""
-
-_SHAPE = re.compile(r"tp([1-9]\d{0,3})(?:-pp([1-9]\d{0,3}))?(?:-dp([1-9]\d{0,3}))?(?:-dcp([1-9]\d{0,3}))?(-ep)?", re.A)
 
 
 @dataclass(frozen=True)
@@ -46,29 +44,13 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Ranks of one replica: tensor, pipeline, data and decode-context parallelism, expert parallelism."""
-
-    tp: int
-    pp: int
-    dp: int
-    dcp: int
-    ep: bool
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one replica."""
-        return self.tp * self.pp * self.dp
-
-
-@dataclass(frozen=True)
 class Serving:
     """One deployment of the plan with everything that its flags need."""
 
     name: str
     deployment: Deployment
     engine: EngineRules
-    shape: Shape
+    shape: Parallel
     model_path: str
     checkpoint: str
     kv_dtype: str
@@ -99,25 +81,13 @@ def servings(plan: Plan, options: Options, *, engine: str | None, source: str) -
         refuse(f"the plan is {plan.status} and has no deployments to export; export one that `kvplan solve` found")
     presets = load_presets()
     found = [_serving(name, plan, options, engine, presets, refuse) for name in sorted(plan.deployments)]
-    for name in sorted({*options.model_paths} - {*plan.deployments} - {d.model for d in plan.deployments.values()}):
-        known = ", ".join(sorted({d.model for d in plan.deployments.values()}))
+    models = {d.model for d in plan.deployments.values()}
+    for name in sorted({*options.model_paths} - {*plan.deployments} - models if models else ()):
+        known = ", ".join(sorted(models))
         refuse(f"--model-path names '{name}', which the plan does not deploy; write one of {known}", "KV962")
     if problems:
         raise InputError(problems)
     return tuple(each for each in found if each is not None)
-
-
-def parse_shape(text: str) -> Shape | None:
-    """The shape that a plan writes as tpN[-ppN][-dpN][-dcpN][-ep], or None.
-
-    >>> parse_shape("tp4-pp2-ep")
-    Shape(tp=4, pp=2, dp=1, dcp=1, ep=True)
-    """
-    match = _SHAPE.fullmatch(text)
-    if match is None:
-        return None
-    tp, pp, dp, dcp = (int(size or 1) for size in match.groups()[:4])
-    return Shape(tp, pp, dp, dcp, match.group(5) is not None)
 
 
 def _serving(
@@ -140,8 +110,8 @@ def _serving(
             f"engine's rules, so it cannot be exported to {wanted}; write `engine: {wanted}@...` and solve again"
         )
         return None
-    shape = parse_shape(deployment.parallel)
-    if shape is None or shape.gpus * deployment.replicas != deployment.gpus or not deployment.replicas:
+    shape = parse_parallel(deployment.parallel)
+    if isinstance(shape, str) or shape.gpus * deployment.replicas != deployment.gpus or not deployment.replicas:
         refuse(f"{name}: {deployment.gpus} GPUs are not {deployment.replicas} replicas of '{deployment.parallel}'")
         return None
     kv_dtype = _kv_dtype(name, deployment, engine, presets, refuse)
@@ -178,7 +148,7 @@ def _kv_dtype(
     return flag
 
 
-def _nodes(name: str, deployment: Deployment, shape: Shape, refuse: Callable[..., None]) -> int | None:
+def _nodes(name: str, deployment: Deployment, shape: Parallel, refuse: Callable[..., None]) -> int | None:
     """Nodes that one replica spans."""
     per_node = deployment.gpus_per_node
     if shape.gpus <= per_node:
@@ -198,7 +168,7 @@ def _vendor(plan: Plan, deployment: Deployment) -> str:
     return next((pools[name].gpu.vendor for name in sorted(deployment.pools) if name in pools), "")
 
 
-def _engine_refuses(name: str, engine: EngineRules, shape: Shape, refuse: Callable[..., None]) -> bool:
+def _engine_refuses(name: str, engine: EngineRules, shape: Parallel, refuse: Callable[..., None]) -> bool:
     """SGLang splits data and decode-context ranks in another way than the shape means, so it gets none of them."""
     if engine.name == "sglang" and (shape.dp > 1 or shape.dcp > 1):
         refuse(f"{name}: data and decode-context parallelism are not exported to SGLang yet; plan it with tp, pp, ep")

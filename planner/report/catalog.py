@@ -260,7 +260,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "x"
 
 
-def left_out_text(prices: PriceList) -> list[str]:
-    """What the import left out, one line a reason."""
-    offered = f"{prices.rows:,} rows, {len(prices.offers):,} offers"
+def left_out_text(prices: PriceList, wanted: int) -> list[str]:
+    """What the import left out, one line a reason; `wanted` of the offers were asked for."""
+    offered = f"{prices.rows:,} rows, {len(prices.offers):,} offers, {wanted:,} of them asked for"
     return [offered, *(f"left out: {count:,} x {reason} ({example})" for reason, count, example in prices.left_out)]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from planner.plan.types import Deployment, Plan, Promise
 from planner.report import numbers
+from planner.report.assumed import bound_text
 from planner.report.diff_words import short_version
 from planner.report.escape import code, escape
 from planner.report.text import ROW_WORDS
@@ -28,7 +29,7 @@ def plan_markdown(plan: Plan) -> str:
         parts.append(_conflicts(plan))
     else:
         parts += [_deployments(plan), _promises(plan), _pools(plan), _limits(plan), _models(plan)]
-    parts += [_rejected(plan), _notes(plan), _sources(plan), _footer(plan)]
+    parts += [_assumed(plan), _bounds(plan), _rejected(plan), _notes(plan), _sources(plan), _footer(plan)]
     return "\n".join(part for part in parts if part)
 
 
@@ -186,6 +187,33 @@ def _rejected(plan: Plan) -> str:
         for each in sorted(plan.rejected, key=lambda each: (-each.count, each.subject, each.message))
     ]
     return table("Not chosen", heads, rows)
+
+
+def _assumed(plan: Plan) -> str:
+    heads: Heads = [("assumed", "left"), ("line", "left"), ("what it does", "left"), ("source", "left")]
+    rows = [
+        (
+            code(each.path), _text(plan.run.places.get(each.path, "").rpartition("/")[2]), _text(each.text),
+            _text(each.source),
+        )
+        for each in plan.assumptions
+    ]  # fmt: skip
+    return table("Assumed", heads, rows)
+
+
+def _bounds(plan: Plan) -> str:
+    heads: Heads = [
+        ("not understood", "left"), ("at the least KV, per month", "right"), ("at the most KV, per month", "right"),
+        ("what that means", "left"),
+    ]  # fmt: skip
+    rows = []
+    for name, each in plan.bounds.items():
+        low, high = (
+            _text(numbers.money(cost, plan.scenario.currency)) if cost is not None else "no plan"
+            for cost in (each.low_cost_per_month, each.high_cost_per_month)
+        )
+        rows.append((code(name), low, high, bound_text(each)))
+    return table("Architectures that are not understood", heads, rows)
 
 
 def _notes(plan: Plan) -> str:

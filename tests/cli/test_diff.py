@@ -97,6 +97,16 @@ def test_nothing_is_printed_for_no_difference_if_asked(form: str, kvplan_in: Dif
     assert (folder / "comment.md").read_text() == ""
 
 
+def test_a_what_if_without_effect_prints_nothing_if_asked(kvplan_in: Diff, folder: Path) -> None:
+    """`what-if --skip-no-diff` is silent when no case changes the plan, and shows everything when one does."""
+    same = ("--set", "traffic.c.peak=180 req/min")
+    assert kvplan_in("what-if", "base.yaml", *same).stdout.strip()
+    assert kvplan_in("what-if", "base.yaml", *same, "--skip-no-diff").stdout == ""
+    kvplan_in("what-if", "base.yaml", *same, "--skip-no-diff", "-o", "comment.md")
+    assert (folder / "comment.md").read_text() == ""
+    assert "more" in kvplan_in("what-if", "base.yaml", "--all", "--skip-no-diff").stdout
+
+
 def test_equal_plans_are_one_line(kvplan_in: Diff) -> None:
     """`diff A A` prints one line for people, and a document without changes for programs."""
     done = kvplan_in("diff", "base.yaml", "base.yaml")
@@ -127,6 +137,13 @@ def test_output_is_written_whole_and_never_over_an_input(kvplan_in: Diff, folder
     done = kvplan_in("diff", "base.yaml", "more.yaml", "--format", "json", "-o", "diff.json")
     assert (done.returncode, done.stdout) == (0, "")
     assert json.loads((folder / "diff.json").read_text())["equal"] is False
+    (folder / "child.yaml").write_text("extends: base.yaml\nname: child\n")
+    for target in ("base.yaml", "m.csv"):
+        before = (folder / target).read_text()
+        commands = (("diff", "child.yaml", "child.yaml"), ("what-if", "child.yaml", "more"), ("solve", "child.yaml"))
+        for command in commands:
+            assert kvplan_in(*command, "-o", target).returncode == 2, (command, target)
+        assert (folder / target).read_text() == before
     refused = kvplan_in("diff", "base.yaml", "more.yaml", "-o", "more.yaml")
     assert refused.returncode == 2
     assert "is an input" in refused.stderr

@@ -41,10 +41,10 @@ def diff(case: str) -> Diff:
 
 def pages() -> Iterator[tuple[str, str]]:
     """(file name, page) of every golden."""
+    from planner.report.diff_csv import diff_csv
     from planner.report.diff_github import diff_github
     from planner.report.diff_markdown import diff_markdown
     from planner.report.diff_text import diff_text
-    from planner.report.plan_csv import diff_csv
 
     for case in CASES:
         yield f"{case}.md", diff_markdown(diff(case))

@@ -23,10 +23,10 @@ from rich.cells import cell_len
 from planner.plan.diff_io import parse_diff
 from planner.plan.diff_types import AttributionRow, Diff, Drift, Edit, FieldChange, WhatIf, WhatIfCase
 from planner.report import numbers
+from planner.report.diff_csv import diff_csv
 from planner.report.diff_github import diff_github
 from planner.report.diff_markdown import GITHUB_LIMIT, diff_markdown
 from planner.report.diff_text import diff_text
-from planner.report.plan_csv import diff_csv
 
 
 def _load() -> ModuleType:

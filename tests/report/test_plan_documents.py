@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from planner import pipeline
 from planner.plan.types import Plan, RejectedChoice
 from planner.report import numbers
 from planner.report.plan_csv import money, plan_csv
@@ -132,6 +133,21 @@ def test_a_plan_without_a_plan_says_why() -> None:
     (row,) = _rows(poor, "conflict")
     assert row["name"] == "budget.monthly" and "any plan needs at least" in row["note"]
     assert _rows(poor, "total")[0]["note"] == "infeasible"
+
+
+def test_what_a_plan_assumes_stands_in_both() -> None:
+    """Corrections with their source, and bounds with both costs, as the terminal says them."""
+    plan = pipeline.plan(pipeline.load(goldens.ROOT / "tests/data/scenarios/bounded.yaml"))
+    text = unescape(re.sub(r"<[^>]*>", "", _html(plan_markdown(plan))))
+    assert plan.assumptions and plan.bounds
+    for row, cells in zip(plan.assumptions, _rows(plan, "assumption"), strict=True):
+        assert row.path in text and row.text in text and row.source in text
+        assert (cells["name"], cells["note"]) == (row.path, f"{row.text} ({row.source})")
+    for (name, bound), cells in zip(plan.bounds.items(), _rows(plan, "bound"), strict=True):
+        assert cells["name"] == name
+        for column, amount in (("used", bound.low_cost_per_month), ("limit", bound.high_cost_per_month)):
+            assert amount is not None and Decimal(cells[column]) == money(amount)
+            assert numbers.money(amount, "$") in text
 
 
 def test_hostile_names_stay_text_in_documents(plan: Plan) -> None:

@@ -16,7 +16,7 @@ MEMORY_PARTS = (
     ("activations", "var(--c2)"),
     ("non-torch", "var(--c4)"),
     ("CUDA graphs", "var(--c6)"),
-    ("other", "var(--c7)"),
+    ("adjusted", "var(--c7)"),
     ("KV pool", "var(--c3)"),
     ("outside the budget", "var(--c5)"),
 )
@@ -118,16 +118,15 @@ def memory(plan: Plan, most: int) -> Section:
 
 
 def _parts(deployment: Deployment) -> dict[str, int]:
-    """Bytes by part; `other` is what a later format may add to the budget."""
+    """Bytes by part; `adjusted` is what the user keeps free."""
     m = deployment.memory
     assert m is not None
-    named = (m.weights_bytes, m.activation_bytes, m.non_torch_bytes, m.cuda_graph_bytes, m.available_kv_bytes)
     return {
         "weights": m.weights_bytes,
         "activations": m.activation_bytes,
         "non-torch": m.non_torch_bytes,
         "CUDA graphs": m.cuda_graph_bytes,
-        "other": max(0, m.budget_bytes - sum(named)),
+        "adjusted": m.extra_bytes,
         "KV pool": m.available_kv_bytes,
         "outside the budget": m.total_bytes - m.budget_bytes,
     }

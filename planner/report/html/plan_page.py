@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from planner.plan.types import LimitRow, Plan
 from planner.report import numbers
-from planner.report.html import plan_load, plan_money, plan_origin, plan_presets
+from planner.report.html import plan_assumed, plan_load, plan_money, plan_origin, plan_presets
 from planner.report.html.blocks import Align, Cell, Datum, Figure, Page, Section, Tone, plural, table
 from planner.report.html.plan_presets import Alternative
 
@@ -33,7 +33,7 @@ class View:
 def plan_page(plan: Plan, view: View) -> Page:
     """The whole page of a plan, whatever its status."""
     badge, tone = STATUS[plan.status]
-    sections = [_attention(plan, view)]
+    sections = [_attention(plan, view), plan_assumed.assumed(plan, view.most_rows)]
     if plan.totals is not None:
         sections += [
             plan_load.deployments(plan, view.most_rows),
@@ -100,7 +100,9 @@ def _figures(plan: Plan) -> tuple[Figure, ...]:
     if totals.cost_per_million_tokens is not None:
         each = numbers.money(totals.cost_per_million_tokens, currency)
         figures.append(Figure("A million tokens", each, "input and output, at mean load"))
-    tightest = min((row for row in plan.limits if row.used), key=lambda row: (row.slack_ppm, row.path), default=None)
+    # Stock that is paid for and a cap on replicas are meant to have no room: they are no risk.
+    risks = (row for row in plan.limits if row.used and not row.path.endswith((".committed", ".replicas.max")))
+    tightest = min(risks, key=lambda row: (row.slack_ppm, row.path), default=None)
     if tightest is not None:
         free = numbers.percent(max(tightest.slack_ppm, 0))
         figures.append(Figure("Tightest limit", f"{free} free", tightest.path, _tone(tightest)))

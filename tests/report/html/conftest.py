@@ -46,6 +46,13 @@ def impossible_plan() -> Plan:
 
 
 @pytest.fixture(scope="session")
+def bounded_plan() -> Plan:
+    """A plan with the user's corrections, of an architecture that is bounded instead of understood."""
+    path = ROOT / "tests/data/scenarios/bounded.yaml"
+    return pipeline.plan(pipeline.load(path), None, str(path))
+
+
+@pytest.fixture(scope="session")
 def table_plan() -> Plan:
     """A plan whose models bring capacity tables: no memory, no latency, no presets."""
     return pipeline.plan(pipeline.load(ROOT / "examples/02-mixed-gpus/scenario.yaml"))

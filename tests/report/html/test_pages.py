@@ -97,22 +97,51 @@ def view(pages: dict[str, Path]) -> View:
     return View(date(2026, 12, 1), 400)
 
 
-def test_the_page_says_what_the_terminal_says(plan: Plan, view: View) -> None:
-    """Every amount, size, time and count of the terminal's page stands on the HTML page as it is written."""
+@pytest.mark.parametrize("which", ["plan", "bounded_plan"])
+def test_the_page_says_what_the_terminal_says(which: str, request: pytest.FixtureRequest, view: View) -> None:
+    """Every amount, size, time, share and count of the terminal's page stands on the HTML page as it is written."""
+    plan: Plan = request.getfixturevalue(which)
     said = words(plan_page(plan, view))
     shown = plan_text(plan, 160, verbose=True)
     patterns = (
         r"-?\$[\d,]+\.\d\d+", r"[\d.,]+ GiB", r"[\d.]+/[\d.]+ (?:ms|s|h|min)", r"[\d.,]+ kW", r"\d+Ki",
-        r"\d+ \+ \d+ \+ \d+",
+        r"\d+ \+ \d+ \+ \d+", r"\d+%", r"[\d,.]+ (?:ms|s|h)\b(?!; kvplan)",
     )  # fmt: skip
     for pattern in patterns:
-        found = set(re.findall(pattern, shown))
+        found = set(re.findall(pattern, shown)) - {"0.00 GiB"}  # parts that no GPU has are left out
         assert found, pattern
         assert {text for text in found if text not in said} == set()
     for row in plan.limits:
         assert row.path in said
     for warning in plan.warnings:
         assert warning in said
+
+
+def test_what_a_plan_assumes_stands_on_the_page(plan: Plan, bounded_plan: Plan, view: View) -> None:
+    """Corrections with line, place, effect and source, bounds with both costs, and memory kept free by its name; a plan
+    without them has no such section."""
+    page = plan_page(bounded_plan, view)
+    (section,) = (s for s in page.sections if s.id == "assumed")
+    corrections, bounds = ([[cell.text for cell in row] for row in t.rows] for t in section.tables)
+    assert corrections == [
+        ["models.assistant.adjust.memory", "bounded.yaml:13", "1.50 GiB less for KV on each GPU (1,610,612,736 B)",
+         "bench 2026-11"],
+        ["models.assistant.adjust.decode_time", "bounded.yaml:13", "decode steps take 5% longer than predicted",
+         "bench 2026-11"],
+    ]  # fmt: skip
+    bound = bounded_plan.bounds["assistant"]
+    assert bound.low_cost_per_month is not None and bound.high_cost_per_month is not None
+    assert bounds[0][:3] == [
+        "assistant",
+        *(f"${float(c):,.2f}" for c in (bound.low_cost_per_month, bound.high_cost_per_month)),
+    ]
+    (memory,) = (s for s in page.sections if s.id == "memory")
+    heads = [head for head, _ in memory.tables[0].heads]
+    assert memory.tables[0].rows[0][heads.index("adjusted")].text == "1.50 GiB" and "other" not in heads
+    assert sum(row["value"] for row in drawn(memory.charts[0])) == pytest.approx(
+        sum(d.memory.total_bytes for d in bounded_plan.deployments.values() if d.memory) / 2**30
+    )
+    assert "assumed" not in {s.id for s in plan_page(plan, view).sections}
 
 
 def test_the_sentence_of_a_diff_adds_up() -> None:
