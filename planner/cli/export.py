@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.inputs import files_of_plan
 from planner.cli.output import check_target, say, say_error, write_whole
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def export(
             names = ", ".join(serving.name for serving in found)
             raise click.UsageError(f"a file for --config is for one deployment: add --deployment with one of {names}")
         text = configs[0].text if as_yaml else script.text
-    _write(output, folder, files, text, plan_file)
+    _write(output, folder, files, text, {plan_file, *files_of_plan(plan)})
     for serving in found:
         for note in serving.notes:
             say_error(f"{serving.name}: {note}")
@@ -146,11 +147,11 @@ def _only(plan: Plan, name: str) -> Plan:
     return replace(plan, deployments={name: plan.deployments[name]})
 
 
-def _write(output: str | None, folder: bool, files: Sequence[File], text: str, plan_file: str) -> None:
+def _write(output: str | None, folder: bool, files: Sequence[File], text: str, inputs: set[str]) -> None:
     if output is None:
         say(text)
     elif not folder:
-        check_target(output, {plan_file})
+        check_target(output, inputs)
         write_whole(output, text)
     else:
         try:
@@ -159,7 +160,7 @@ def _write(output: str | None, folder: bool, files: Sequence[File], text: str, p
             raise click.FileError(output, hint=error.strerror or str(error)) from None
         targets = [str(Path(output) / file.name) for file in files]
         for target in targets:
-            check_target(target, {plan_file})
+            check_target(target, inputs)
         for target, file in zip(targets, files, strict=True):
             write_whole(target, file.text)
         say("\n".join(targets))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from planner.errors import InputError
 
 if TYPE_CHECKING:
+    from planner.plan.types import Plan
     from planner.scenario.types import Scenario
 
 
@@ -33,3 +34,9 @@ def files_of_side(side: str) -> set[str]:
     except InputError:
         # A plan document, or mistakes that the comparison reports for both sides at once.
         return {side}
+
+
+def files_of_plan(plan: Plan) -> set[str]:
+    """The files of the scenario that a plan was made from, as the plan names them."""
+    places = {place.rpartition(":")[0] for place in plan.run.places.values()}
+    return {plan.run.file, *places} - {""}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.inputs import files_of_plan
 from planner.cli.output import check_target, say, write_whole
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def report(
         text = _of_diff(parse_diff(tree, document), form)
     else:
         plan = parse(tree, document)
+        if output is not None:
+            check_target(output, files_of_plan(plan))
         other = _each_preset(plan, time_limit) if solve_presets else ()
         text = _of_plan(plan, form, as_of.date() if as_of else date.today(), other)
     if output is not None:

@@ -84,3 +84,16 @@ def test_wrong_command_lines(kvplan: Run, page_plan: str, args: tuple[str, ...],
     done = kvplan("export", page_plan, *(page_plan if arg == "{plan}" else arg for arg in args))
     assert done.returncode == 2 and said in " ".join(done.stderr.split()), done.stderr
     assert Path(page_plan).read_bytes() == before
+
+
+def test_a_scenario_is_never_overwritten(kvplan: Run, tmp_path: Path) -> None:
+    """Neither an export nor a page takes the place of the scenario that its plan was made from."""
+    scenario, plan = tmp_path / "page.yaml", tmp_path / "plan.json"
+    text = (ROOT / "tests/data/scenarios/page.yaml").read_text(encoding="utf-8")
+    scenario.write_text(text, encoding="utf-8")
+    assert kvplan("solve", str(scenario), "-o", str(plan)).returncode == 0
+    one = ("export", str(plan), "--to", "vllm", "--model-path", PATH, "--deployment", "helpdesk-1")
+    for args in (one, ("report", str(plan), "--format", "md")):
+        done = kvplan(*args, "-o", str(scenario))
+        assert done.returncode == 2 and "is an input of this plan" in done.stderr
+        assert scenario.read_text(encoding="utf-8") == text
