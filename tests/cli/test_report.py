@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import pytest
 from click.testing import CliRunner
 
-from planner.cli.report import report
+from planner.cli.main import kvplan as kvplan_group
 
 ROOT = Path(__file__).parents[2]
 DIFF = ROOT / "tests/report/data/diff-traffic.json"
@@ -31,7 +31,7 @@ def test_a_plan_becomes_a_file(kvplan: Run, plan_file: Path, tmp_path: Path) -> 
 
 def test_a_diff_becomes_a_page_on_stdout() -> None:
     """Without -o the page is the one document on standard output."""
-    done = CliRunner().invoke(report, [str(DIFF)])
+    done = CliRunner().invoke(kvplan_group, ["report", str(DIFF)])
     assert done.exit_code == 0
     assert "<h1>prod-eu" in done.output and "+$19,388.80" in done.output
 
@@ -40,7 +40,7 @@ def test_presets_are_solved_on_request(plan_file: Path, tmp_path: Path, kvplan: 
     """--solve-presets puts one row a preset on the page."""
     solved = tmp_path / "plan.json"
     assert kvplan("solve", "tests/data/scenarios/small.yaml", "-q", "-o", str(solved)).returncode == 0
-    done = CliRunner().invoke(report, [str(solved), "--solve-presets"])
+    done = CliRunner().invoke(kvplan_group, ["report", str(solved), "--solve-presets"])
     assert done.exit_code == 0
     assert "Each preset alone" in done.output
 
@@ -56,7 +56,7 @@ def test_presets_are_solved_on_request(plan_file: Path, tmp_path: Path, kvplan: 
 )
 def test_wrong_command_lines_are_refused(arguments: tuple[str, ...], message: str) -> None:
     """Flags that do not go together end with 2 and a sentence."""
-    done = CliRunner().invoke(report, list(arguments))
+    done = CliRunner().invoke(kvplan_group, ["report", *arguments])
     assert done.exit_code == 2
     assert message in " ".join(done.output.split())
 
@@ -72,6 +72,6 @@ def test_a_file_that_is_no_document_is_wrong_input(kvplan: Run, tmp_path: Path) 
 def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Missing packages are named with the command that installs them."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "vl_convert" else object())
-    done = CliRunner().invoke(report, [str(DIFF)])
+    done = CliRunner().invoke(kvplan_group, ["report", str(DIFF)])
     assert done.exit_code == 1
     assert "vl-convert" in done.output and "pip install 'kvplan[report]'" in done.output

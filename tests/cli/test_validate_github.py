@@ -7,13 +7,13 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from planner.cli.validate import validate
+from planner.cli.main import kvplan as kvplan_group
 
 PAGE = Path(__file__).parents[1] / "data/scenarios/page.yaml"
 
 
 def _run(*words: str) -> tuple[int, str]:
-    result = CliRunner().invoke(validate, words, standalone_mode=False)
+    result = CliRunner().invoke(kvplan_group, ["validate", *words], standalone_mode=False)
     assert result.exception is None
     return result.return_value, result.output
 
