@@ -10,7 +10,11 @@ from typing import TypeAlias
 
 import yaml
 
+from planner.units import shorten
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+MAX_SHOWN_KEY = 80
 
 MAX_CONFIG_BYTES = 4_000_000
 """Largest `config.json` that is read. Published ones hold a few kilobytes; more is some other file."""
@@ -26,16 +30,23 @@ class _RepeatedKeyError(ValueError):
 
 
 def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found: dict[str, Json] = {}
-    for key, value in pairs:
-        if key in found:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
             raise _RepeatedKeyError(key)
-        found[key] = value
+        seen.add(key)
     return found
 
 
+class _NotANumberError(ValueError):
+    """NaN or an infinity, which JSON does not have and Python would read."""
+
+
 def _no_constant(text: str) -> Json:
-    raise ValueError(f"{text} is not a number of JSON")
+    raise _NotANumberError(text)
 
 
 def read_json_object(path: Path) -> dict[str, Json] | str:
@@ -43,22 +54,29 @@ def read_json_object(path: Path) -> dict[str, Json] | str:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             return f"is larger than {MAX_CONFIG_BYTES:,} bytes, so it is no config.json"
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return "is not UTF-8 text"
+        data = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return f"cannot be read: {reason}"
+    return parse_json_object(data)
+
+
+def parse_json_object(data: bytes) -> dict[str, Json] | str:
+    """One JSON object, or what is wrong with it, to stand after the name of its file."""
     try:
-        tree: Json = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        tree: Json = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        return "is not UTF-8 text"
     except json.JSONDecodeError as error:
         return f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
     except _RepeatedKeyError as error:
-        return f"repeats the key '{error}'"
+        return f"repeats the key '{shorten(str(error), MAX_SHOWN_KEY)}'"
+    except _NotANumberError as error:
+        return f"is not JSON: {error} is not a number of JSON"
     except RecursionError:
         return "is nested too deeply"
-    except ValueError as error:
-        return f"is not JSON: {error}"
+    except ValueError:
+        return "is not JSON: it holds a number with too many digits"
     return tree if isinstance(tree, dict) else "holds no JSON object at its top"
 
 

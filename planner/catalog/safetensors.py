@@ -8,13 +8,12 @@ Source: safetensors format specification (github.com/huggingface/safetensors, RE
 
 from __future__ import annotations
 
-import json
 import re
 from math import prod
 from pathlib import Path
 
 from planner.catalog.checkpoint_types import TensorInfo, shown
-from planner.catalog.files import Json
+from planner.catalog.files import Json, parse_json_object
 
 MAX_HEADER_BYTES = 32_000_000
 """Published headers stay below 2 MB a file; 32 MB would describe some 200,000 tensors."""
@@ -39,39 +38,6 @@ DTYPE_BITS: dict[str, int] = {
 _DTYPE = re.compile(r"[A-Z][A-Z0-9_]{0,15}")
 
 
-class _RepeatedKeyError(ValueError):
-    """A JSON object names the same key twice, so that one of the tensors would be lost."""
-
-
-def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise _RepeatedKeyError(key)
-        seen.add(key)
-    return found
-
-
-def parse_object(data: bytes) -> dict[str, Json] | str:
-    """One JSON object, or what is wrong with it, to stand after the name of its file."""
-    try:
-        tree: Json = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys)
-    except UnicodeDecodeError:
-        return "is not UTF-8 text"
-    except json.JSONDecodeError as error:
-        return f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-    except _RepeatedKeyError as error:
-        return f"repeats the key {shown(str(error))}"
-    except RecursionError:
-        return "is nested too deeply"
-    except ValueError:
-        return "is not JSON: it holds a number with too many digits"
-    return tree if isinstance(tree, dict) else "holds no JSON object at its top"
-
-
 def read_header(path: Path) -> tuple[TensorInfo, ...] | str:
     """The tensors of one file, or what is wrong with it, to stand after its name."""
     try:
@@ -89,7 +55,7 @@ def read_header(path: Path) -> tuple[TensorInfo, ...] | str:
             header = file.read(length)
     except (OSError, ValueError) as error:
         return unreadable(error)
-    tree = parse_object(header)
+    tree = parse_json_object(header)
     if isinstance(tree, str):
         return f"has a header that {tree}"
     return _tensors(tree, size_bytes - 8 - length)
@@ -171,7 +137,7 @@ def read_index(path: Path) -> tuple[int, dict[str, str]] | str:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         return unreadable(error)
-    tree = parse_object(data)
+    tree = parse_json_object(data)
     if isinstance(tree, str):
         return tree
     mapping, metadata = tree.get("weight_map"), tree.get("metadata")
