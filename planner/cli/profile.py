@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.output import EXIT_INPUT, EXIT_OK, check_target, fail, say, width, write_whole
+from planner.cli.output import (
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    check_target,
+    fail,
+    say,
+    say_error,
+    width,
+    write_whole,
+)
 from planner.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -174,14 +184,31 @@ def validate(
         check_target(output, [*([model] if model else []), *(text for text in texts if Path(text).exists())])
     if tier == 0:
         return _tier0(codecs)
-    from planner.compression.validate_main import main
+    return _measured(codecs, tier, model, texts, threads, output)
 
-    arguments = ["--tier", str(tier), "--threads", str(threads)]
-    arguments += [word for codec in codecs for word in ("--preset", codec)]
-    arguments += [word for text in texts for word in ("--text", text)]
-    arguments += ["--model", model] if model else []
-    arguments += ["-o", output] if output else []
-    return main(arguments)
+
+def _measured(
+    codecs: list[str], tier: int, model: str | None, texts: tuple[str, ...], threads: int, output: str | None
+) -> int:
+    """The evidence, written; exit 1 where something is missing or 16-bit KV itself does not come out unchanged."""
+    from planner.compression.evidence import CONTROL_LIMIT_PCT, to_json
+    from planner.compression.language_model import ValidationError
+    from planner.compression.validate_run import make_evidence
+
+    try:
+        evidence = make_evidence(codecs, 1 if tier == 1 else 2, Path(model) if model else None, texts, threads)
+    except ValidationError as error:
+        fail(f"kvplan: {error}", EXIT_INPUT)
+    except KeyboardInterrupt:
+        fail("\nkvplan: interrupted; the same command resumes from the journal", EXIT_INTERRUPTED)
+    if output is not None:
+        write_whole(output, to_json(evidence))
+    else:
+        say(to_json(evidence))
+    off = [quality for quality in evidence.control if abs(quality.ppl.mean_pct) >= CONTROL_LIMIT_PCT]
+    for quality in off:
+        say_error(f"kvplan: 16-bit control off by {quality.ppl.mean_pct:+.3f} % ({quality.protocol})")
+    return EXIT_INPUT if off else EXIT_OK
 
 
 def _has_torch() -> bool:

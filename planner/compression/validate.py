@@ -1,4 +1,4 @@
-"""Measure presets on a real language model and write down the evidence: `python -m planner.compression.validate`.
+"""Measure presets on a real language model and write down the evidence: `kvplan profile validate`.
 
 Tier 1 takes minutes and shows that the harness still finds what was found before; tier 2 makes the evidence
 file that verdicts rest on. Both compare, on the same tokens, compressed KV with 16-bit KV, under two
@@ -302,11 +302,3 @@ def _quality(records: Sequence[Record]) -> tuple[Quality, ...]:
         differences = tuple(number(record, name) for record in records)
         found.append(Quality(protocol, summarize(differences, SEED), differences))
     return tuple(found)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from planner.compression.validate_main import main
-
-    sys.exit(main())

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'kvplan[validate]'")
 pytest.importorskip("transformers", reason="transformers is not installed: pip install 'kvplan[validate]'")
 
+from planner.cli.main import kvplan  # noqa: E402
 from planner.compression import validate as harness  # noqa: E402
-from planner.compression import validate_main  # noqa: E402
+from planner.compression import validate_run  # noqa: E402
 from planner.compression.codecs import kv_codec_ids, load_codec, load_kv_codec  # noqa: E402
 from planner.compression.codecs_data import kv_spec  # noqa: E402
 from planner.compression.evidence import from_json  # noqa: E402
@@ -180,24 +182,41 @@ def test_the_command_writes_evidence_whole(
     tiny_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     texts: list[Text],
 ) -> None:
-    """Tests the file, the message about an unpinned text, and the sentences for a missing model and an interruption."""
+    """Tests the file, the journal, the message about an unpinned text, and the sentence for a missing model."""
     (tmp_path / "mine.txt").write_text(texts[0].content, encoding="utf-8")
-    monkeypatch.setattr(validate_main, "TIERS", {1: TINY})
+    monkeypatch.setattr(validate_run, "TIERS", {1: TINY})
     monkeypatch.setattr(harness, "TIERS", {1: TINY})
-    arguments = ["--model", str(tiny_folder), "--text", str(tmp_path / "mine.txt"), "--preset", "fp8", "--threads", "1"]
-    arguments += ["--journal", str(tmp_path / "journal.jsonl"), "-o", str(tmp_path / "evidence.json")]
-    assert validate_main.main(arguments) == 0
-    shown = capsys.readouterr()
-    assert "the text mine has no pinned hash" in shown.err
-    assert shown.err.rstrip().endswith("9/9 done")
-    assert shown.out == ""
+    monkeypatch.setenv("KVPLAN_CACHE", str(tmp_path / "cache"))
+
+    def measured(*words: str) -> Result:
+        return CliRunner().invoke(kvplan, ["profile", "validate", "fp8", "--threads", "1", *words])
+
+    words = ("--model", str(tiny_folder), "--text", str(tmp_path / "mine.txt"), "-o", str(tmp_path / "evidence.json"))
+    assert measured(*words).exit_code == 0
+    done = measured(*words)  # all found in the journal
+    assert done.exit_code == 0, done.output
+    assert "the text mine has no pinned hash" in done.stderr
+    assert done.stderr.rstrip().endswith("9/9 done")
+    assert done.stdout == ""
     assert from_json((tmp_path / "evidence.json").read_text()).rows[0].id == "fp8"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["evidence.json", "journal.jsonl", "mine.txt"]
-    assert validate_main.main(["--model", str(tmp_path / "none.gguf")]) == 1
-    assert "no such file or folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "evidence.json", "mine.txt"]
+    missing = measured("--model", str(tmp_path / "none.gguf"))
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "no such file or folder" in missing.stderr
+
+
+def test_an_interrupted_measurement_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests exit 130, and that nothing but the way to resume is said."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(validate_run, "make_evidence", interrupted)
+    done = CliRunner().invoke(kvplan, ["profile", "validate", "fp8"])
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert "the same command resumes" in done.stderr
 
 
 def test_the_time_left_counts_real_work_only(
@@ -205,8 +224,8 @@ def test_the_time_left_counts_real_work_only(
 ) -> None:
     """Tests that 90 pieces from the journal do not make the last ten look fast: ten of a minute each are left."""
     clock = [0.0]
-    monkeypatch.setattr(validate_main.time, "monotonic", lambda: clock[0])
-    show = validate_main.progress_line()
+    monkeypatch.setattr(validate_run.time, "monotonic", lambda: clock[0])
+    show = validate_run.progress_line()
     for done in range(91):
         clock[0] += 0.001
         show(Progress(done, 101, "found"))

@@ -17,7 +17,7 @@ case "$tier" in
   mkdir -p "$cache"
   ls "$cache"/anarchism_*.deb >/dev/null 2>&1 || (cd "$cache" && apt-get download anarchism)
   for number in 1 2; do
-    python -m planner.compression.validate --tier "$number" \
+    kvplan profile validate --tier "$number" \
       -o "planner/compression/evidence/smollm2-135m-tier$number.json"
   done
   ;;
