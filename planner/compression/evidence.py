@@ -14,8 +14,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from functools import cache
-from importlib import resources
 from typing import Literal
 
 from planner.compression.statistics import PplDelta
@@ -95,19 +93,9 @@ class CodecEvidence:
     recall: Recall | None = None
 
     @property
-    def packed_ratio(self) -> Fraction:
-        """16-bit bytes over packed bytes."""
-        return Fraction(self.plain_bytes, self.packed_bytes)
-
-    @property
     def serialized_ratio(self) -> Fraction:
         """16-bit bytes over entropy-coded bytes: what a file or a network sees."""
         return Fraction(self.plain_bytes, self.serialized_bytes)
-
-    @property
-    def gpu_ratio(self) -> Fraction:
-        """16-bit bytes over the bytes that stay on the GPU: what a planner may use."""
-        return Fraction(self.plain_bytes, self.resident_bytes)
 
     def of(self, protocol: Protocol) -> Quality | None:
         """The measurement under a protocol."""
@@ -309,12 +297,3 @@ def from_json(text: str) -> Evidence:
     if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
         raise ValueError(f"evidence format {version!r} is not understood: this kvplan reads {FORMAT_VERSION}")
     return TypeAdapter(Evidence).validate_python(tree)
-
-
-@cache
-def load_evidence(tier: int = 2) -> tuple[Evidence, ...]:
-    """The evidence that ships with kvplan, of one tier, in the order of the file names."""
-    folder = resources.files("planner.compression").joinpath("evidence")
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
-    found = [from_json(file.read_text(encoding="utf-8")) for file in files]
-    return tuple(evidence for evidence in found if evidence.tier == tier)

@@ -22,12 +22,12 @@ from planner.compression.evidence import (
     Recall,
     disagreements,
     from_json,
-    load_evidence,
     quality_status,
     ratio_status,
     stale_because,
     to_json,
 )
+from planner.compression.standing import committed_evidence
 from planner.compression.statistics import PplDelta
 
 MODEL = "smollm2-135m-instruct-q4_1"
@@ -159,7 +159,8 @@ def test_a_changed_hash_makes_evidence_stale(current: Current) -> None:
 def test_ratios_of_a_row() -> None:
     """Tests that packed, serialized and GPU-resident ratios are three different things."""
     row = evidence_of(1, 2, 3).rows[0]
-    assert (row.packed_ratio, row.serialized_ratio, row.gpu_ratio) == (4, 5, 1)
+    assert row.serialized_ratio == 5
+    assert (row.plain_bytes / row.packed_bytes, row.plain_bytes / row.resident_bytes) == (4, 1)
 
 
 def test_recall_is_relative_to_the_models_own() -> None:
@@ -185,10 +186,17 @@ def test_intervals_that_do_not_meet_disagree() -> None:
     assert disagreements(old, other) == ()
 
 
+def committed(tier: int) -> list[Evidence]:
+    """The evidence of a tier that ships with kvplan; there is some of each."""
+    found = [each.evidence for each in committed_evidence() if each.evidence.tier == tier]
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("tier", [1, 2])
 def test_the_committed_evidence_is_of_todays_codecs(tier: int) -> None:
     """Tests that no codec changed since the evidence was made, and that its 16-bit control is clean."""
-    for evidence in load_evidence(tier):
+    for evidence in committed(tier):
         assert evidence.key.weights_sha256.startswith("b179c952")
         for row in evidence.rows:
             assert row.revision == kv_spec(row.id).revision, f"{row.id} changed; {RENEW}"
@@ -198,7 +206,7 @@ def test_the_committed_evidence_is_of_todays_codecs(tier: int) -> None:
 
 def test_the_committed_bytes_are_the_byte_formula() -> None:
     """Tests that every measured byte count is what the table's formula says for SmolLM2 (30 layers, 3 heads of 64)."""
-    for evidence in (*load_evidence(1), *load_evidence(2)):
+    for evidence in (*committed(1), *committed(2)):
         for row in evidence.rows:
             assert row.packed_bytes == kv_spec(row.id).sequence_bytes(30, 3, 64, evidence.key.prefix_tokens)
             assert row.plain_bytes == 30 * 3 * 64 * 2 * 2 * evidence.key.prefix_tokens
@@ -206,7 +214,7 @@ def test_the_committed_bytes_are_the_byte_formula() -> None:
 
 def test_a_planted_claim_on_the_measured_model_is_refuted() -> None:
     """Tests with committed numbers: K2V2 declared one point too low beyond tolerance and interval is refuted."""
-    for evidence in load_evidence(2):
+    for evidence in committed(2):
         row = evidence.row("e8-k2v2")
         assert row is not None
         for quality in row.quality:

@@ -54,8 +54,8 @@ def test_the_evidence_of_a_run(tiny_model: LanguageModel, texts: list[Text]) -> 
         assert [len(quality.nll_differences) for quality in row.quality] == [4, 4]
         assert len(row.attention_error) == 2
     int8, e8, evicting = evidence.rows
-    assert int8.gpu_ratio == int8.packed_ratio
-    assert e8.gpu_ratio == evicting.gpu_ratio == 1
+    assert int8.resident_bytes == int8.packed_bytes
+    assert [row.resident_bytes == row.plain_bytes for row in (e8, evicting)] == [True, True]
     assert max(int8.attention_error) < min(e8.attention_error)
     assert (int8.recall, e8.recall) == (None, None)
     assert evicting.recall is not None and evicting.recall.questions == 32
