@@ -174,7 +174,7 @@ def pool_table(answer: KvAnswer, columns: int) -> str:
     times = _between(f"{float(pool.max_concurrency):.2f}", f"{float(best.max_concurrency):.2f}")
     usable = _between(f"{pool.usable_tokens:,}", f"{best.usable_tokens:,}")
     lines = [
-        f"{pool.blocks:,} blocks of {pool.block_tokens:,} tokens, {pool.block_bytes:,} B each{groups}",
+        f"{pool.blocks:,} blocks of {_tokens_of(pool.block_tokens)}, {pool.block_bytes:,} B each{groups}",
         f"{printed} tokens: what {answer.engine.requested} prints as its KV cache size",
         f"{times} times a sequence of {numbers.tokens(answer.max_model_len)}"
         + (", its maximum concurrency" if answer.engine.name == "vllm" else ""),
@@ -187,6 +187,10 @@ def pool_table(answer: KvAnswer, columns: int) -> str:
     if answer.shape.pp > 1:
         lines.append(f"stage {pool.stage + 1} of {answer.shape.pp} limits the others")
     return labeled("KV pool", lines, columns)
+
+
+def _tokens_of(count: int) -> str:
+    return "1 token" if count == 1 else f"{count:,} tokens"
 
 
 def _between(worst: str, best: str) -> str:
