@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from planner.compression.evidence import CONTROL_LIMIT_PCT, load_evidence
+from planner.compression.evidence import CONTROL_LIMIT_PCT
 from planner.compression.language_model import HOW_TO_GET_THE_MODEL, find_standard_model
+from planner.compression.standing import committed_evidence
 from planner.compression.texts import load_text
 
 pytestmark = pytest.mark.tier1
@@ -20,7 +21,7 @@ def test_tier_1_reproduces_the_committed_evidence() -> None:
     pytest.importorskip("transformers", reason="transformers is not installed: pip install 'kvplan[validate]'")
     if find_standard_model() is None:
         pytest.skip(HOW_TO_GET_THE_MODEL)
-    (committed,) = load_evidence(1)
+    (committed,) = (each.evidence for each in committed_evidence() if each.evidence.tier == 1)
     text = load_text("topics")
     if text.sha256 != committed.key.texts["topics"]:
         pytest.skip(f"the committed evidence is of another CPython's text; this one is {text.pin or 'not pinned'}")
