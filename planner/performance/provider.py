@@ -21,13 +21,19 @@ Quantity = float | FloatArray
 
 @dataclass(frozen=True)
 class LatencyBand:
-    """The 90 % points of measured / predicted. `judgement` says that they are chosen, not measured.
+    """The 10, 50 and 90 % points of measured / predicted over `n` measured rows.
 
-    They are applied once, to the promises of the scenario, never to step times as well.
+    `judgement` says that they are chosen, not measured (`n` is 0 then). They are applied once, to the promises
+    of the scenario, never to step times as well.
     """
 
+    tpot_p10: Fraction
+    tpot_p50: Fraction
     tpot_p90: Fraction
+    ttft_p10: Fraction
+    ttft_p50: Fraction
     ttft_p90: Fraction
+    n: int
     judgement: bool
     source: str
 

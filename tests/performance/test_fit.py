@@ -28,7 +28,7 @@ PAIRS = [
 ]
 
 
-EXACT = LatencyBand(Fraction(1), Fraction(1), False, "exact")
+EXACT = LatencyBand(*[Fraction(1)] * 6, n=1, judgement=False, source="exact")
 FREE_ATTENTION = PrefillAttention(0.0, 0.0, 0.0)
 
 
