@@ -18,7 +18,8 @@ from planner.compression.table import load_presets
 from planner.memory.overhead import default_max_num_batched_tokens, default_max_num_seqs
 from planner.memory.pool import ReplicaMemory, beside_prefill, replica_memory
 from planner.performance.fit import AffineFit, affine_fit, prefill_cost
-from planner.performance.roofline import parallel_refusal, step_model
+from planner.performance.provider import StepRequest
+from planner.performance.step_model import step_model
 from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Reserve, Scenario
 from planner.traffic.lengths import served
 from planner.traffic.queueing import (
@@ -128,20 +129,19 @@ def shape_physics(model: ModelSpec, shape: Shape, usable: Usable) -> ShapePhysic
     facts = replace(model.facts, bound="", unsupported=()) if model.facts.bound else model.facts
     # Kernels that were not measured are timed as 16-bit ones: a gain in decode time is never credited unpublished.
     step = step_model(
-        facts,
-        shape.gpu,
-        model.engine,
-        tp=shape.parallel.tp,
-        weights=shape.weights,
-        kv_dtype=usable.flag,
-        kv_bytes_per_element=2,
-        decode_time_factor=usable.decode_time_factor * (1 + Fraction(adjusted_ppm, 1_000_000)),
+        StepRequest(
+            facts,
+            shape.gpu,
+            model.engine,
+            shape.parallel,
+            shape.weights,
+            kv_dtype=usable.flag,
+            kv_bytes_per_element=Fraction(2),
+            decode_time_factor=usable.decode_time_factor * (1 + Fraction(adjusted_ppm, 1_000_000)),
+        )
     )
     if isinstance(step, Refusal):
         return step
-    refusal = parallel_refusal(shape.parallel)
-    if refusal is not None:
-        return refusal
     fit = affine_fit(step)
     budget = chunk_tokens(model, shape.gpu)
     cost = prefill_cost(step, budget)

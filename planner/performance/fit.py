@@ -16,6 +16,10 @@ FIT_CONTEXTS_TOKENS = (256, 512, 1024, 2048, 4096, 8192)
 PREFILL_CHUNKS_TOKENS = (1024, 2048, 4096, 8192)
 """Chunks at which the marginal cost of a prompt token is taken; the budget itself is added."""
 
+ATTENTION_CHUNKS_TOKENS = (64, 256, 1024, 2048, 4096, 8192)
+ATTENTION_CACHED_TOKENS = (0, 1024, 4096, 16384, 65536)
+"""The grid on which the attention of a chunk is fitted."""
+
 PREFILL_DECODE_BATCH = 48
 """Sequences that decode beside the chunk (fitted in the simulation that the queueing forms come from)."""
 
@@ -73,10 +77,36 @@ def prefill_cost(step: StepModel, max_num_batched_tokens: int) -> PrefillCost:
     makes anyway.
     """
     budget = max_num_batched_tokens
-    chunks = np.array(sorted({c for c in PREFILL_CHUNKS_TOKENS if c <= budget} | {budget}), dtype=np.float64)
-    alone = step.nonattention_step_s(PREFILL_DECODE_BATCH, 0)
-    beside = step.nonattention_step_s(PREFILL_DECODE_BATCH, chunks)
-    return PrefillCost(float(((beside - alone) / chunks).max()), step.prefill_attention)
+    sizes = sorted({c for c in PREFILL_CHUNKS_TOKENS if c <= budget} | {budget})
+    chunks = np.array([0, *sizes], dtype=np.float64)
+    parts = step.breakdown(PREFILL_DECODE_BATCH, FIT_CONTEXTS_TOKENS[0], chunks)
+    seconds = sum((times for part, times in parts.items() if part != "attention"), start=np.zeros_like(chunks))
+    marginal = (seconds[1:] - seconds[0]) / chunks[1:]
+    attention, linear_s_per_token = prefill_attention(step)
+    return PrefillCost(float(marginal.max()) + linear_s_per_token, attention)
+
+
+def prefill_attention(step: StepModel) -> tuple[PrefillAttention, float]:
+    """Attention of c new tokens on p cached in closed form, and the seconds a new token costs whatever its context.
+
+    minimize sum ((t0 + k (c p + c^2 / 2) (1 + r / (p + c)) + l c) / attention(c, p) - 1)^2, no coefficient below 0.
+    The linear term is of windows and recurrent layers, whose work does not grow with the context.
+    """
+    chunk, cached = (
+        axis.ravel()
+        for axis in np.meshgrid(
+            np.array(ATTENTION_CHUNKS_TOKENS, dtype=np.float64),
+            np.array(ATTENTION_CACHED_TOKENS, dtype=np.float64),
+            indexing="ij",
+        )
+    )
+    attention = step.breakdown(0, 0, chunk, cached).get("attention")
+    if attention is None or not attention.all():
+        return PrefillAttention(0.0, 0.0, 0.0), 0.0
+    pairs = chunk * cached + chunk * chunk / 2
+    features = np.stack([np.ones_like(chunk), pairs, pairs / (chunk + cached), chunk], axis=1) / attention[:, None]
+    fixed, square, ramp, linear = (float(each) for each in _nonnegative_least_squares(features, np.ones_like(chunk)))
+    return PrefillAttention(fixed, square, ramp / square if square else 0.0), linear + (0.0 if square else ramp)
 
 
 def _nonnegative_least_squares(features: FloatArray, target: FloatArray) -> FloatArray:

@@ -27,7 +27,15 @@ from planner.performance.constants import (
     GpuConstants,
     constants_for,
 )
-from planner.performance.provider import FloatArray, LatencyBand, PrefillAttention, Quantity
+from planner.performance.provider import (
+    FloatArray,
+    LatencyBand,
+    Part,
+    PrefillAttention,
+    Quantity,
+    StepModel,
+    StepRequest,
+)
 
 ROOFLINE_BAND = LatencyBand(
     tpot_p10=Fraction(5, 6),
@@ -73,8 +81,8 @@ class Shapes:
 
 
 @dataclass(frozen=True)
-class RooflineStepModel:
-    """Step times of one (model, GPU, tp, weights, KV storage), by the module's formulas; see `step_model`."""
+class RooflineStepModel(StepModel):
+    """Step times of one (model, GPU, tp, weights, KV storage), by the module's formulas; see `roofline`."""
 
     shapes: Shapes
     constants: GpuConstants
@@ -88,41 +96,40 @@ class RooflineStepModel:
     estimated: tuple[str, ...]
     band: LatencyBand = ROOFLINE_BAND
 
-    def decode_step_s(self, batch: Quantity, context_tokens: Quantity) -> FloatArray:
-        """Seconds of a step that decodes one token for `batch` sequences of `context_tokens` tokens on
-        average.
+    def breakdown(
+        self,
+        batch: Quantity,
+        context_tokens: Quantity,
+        new_tokens: Quantity = 0,
+        cached_tokens: Quantity = 0,
+    ) -> dict[Part, FloatArray]:
+        """STEP part by part; what decoding alone would take is multiplied by the preset's decode-time factor."""
+        parts = self._parts(batch, context_tokens, new_tokens, cached_tokens)
+        extra = self.decode_time_factor - 1
+        if not extra:
+            return parts
+        alone = self._parts(batch, context_tokens, 0, 0)
+        decodes = np.asarray(batch) > 0
+        return {part: seconds + np.where(decodes, extra * alone[part], 0.0) for part, seconds in parts.items()}
 
-        STEP without a chunk, times the KV preset's decode-time factor.
-        """
-        attention = self.shapes.layers * self._decode_attention_s(batch, context_tokens)
-        return np.asarray(self.decode_time_factor * (self.nonattention_step_s(batch, 0) + attention))
-
-    def prefill_s(self, new_tokens: int, cached_tokens: int = 0, max_num_batched_tokens: int | None = None) -> float:
-        """Seconds to prefill a prompt alone: the sum of STEP over its chunks (None: one chunk)."""
-        size = max_num_batched_tokens or max(new_tokens, 1)
-        starts = np.arange(0, new_tokens, size, dtype=np.float64)
-        chunks = np.minimum(size, new_tokens - starts)
-        steps = self.nonattention_step_s(0, chunks) + self.prefill_attention_s(chunks, cached_tokens + starts)
-        return float(steps.sum())
-
-    def nonattention_step_s(self, decode_batch: Quantity, chunk_tokens: Quantity) -> FloatArray:
-        """Seconds without attention of a step of `decode_batch` sequences and a chunk of prompt tokens."""
-        decodes = np.asarray(decode_batch, dtype=np.float64)
-        chunk = np.asarray(chunk_tokens, dtype=np.float64)
+    def _parts(
+        self, batch: Quantity, context_tokens: Quantity, new_tokens: Quantity, cached_tokens: Quantity
+    ) -> dict[Part, FloatArray]:
+        decodes = np.asarray(batch, dtype=np.float64)
+        chunk = np.asarray(new_tokens, dtype=np.float64)
         tokens = decodes + chunk
-        shapes = self.shapes
-        layer = (
+        shapes, layers = self.shapes, self.shapes.layers
+        weights = (
             self._gemm_s(tokens, shapes.qkv, shapes.hidden)
             + self._gemm_s(tokens, shapes.hidden, shapes.query_heads * shapes.head_dim)
             + self._gemm_s(tokens, (2 if shapes.gated else 1) * shapes.ffn, shapes.hidden)
             + self._gemm_s(tokens, shapes.hidden, shapes.ffn)
-            + 2 * self._all_reduce_s(2 * tokens * shapes.hidden)
-            + 2 * self._elementwise_s(8 * tokens * shapes.hidden)
-            + self._elementwise_s((6 if shapes.gated else 4) * tokens * shapes.ffn)
         )
-        sampled = decodes + (chunk > 0)
+        elementwise = 2 * self._elementwise_s(8 * tokens * shapes.hidden) + self._elementwise_s(
+            (6 if shapes.gated else 4) * tokens * shapes.ffn
+        )
         logits = _gemm_s(
-            sampled,
+            decodes + (chunk > 0),
             shapes.vocabulary,
             shapes.hidden,
             self.constants.gemm_bf16,
@@ -130,11 +137,15 @@ class RooflineStepModel:
             self.constants.bandwidth_bytes_per_s,
             BF16_BYTES,
         )
-        return np.asarray(shapes.layers * layer + logits + self._all_reduce_s(np.zeros_like(tokens)))
-
-    def prefill_attention_s(self, new_tokens: Quantity, cached_tokens: Quantity) -> FloatArray:
-        """Seconds of attention, over all layers, of `new_tokens` on top of `cached_tokens` in one chunk."""
-        return self.prefill_attention.seconds(new_tokens, cached_tokens)
+        decoding = np.where(decodes > 0, layers * self._decode_attention_s(decodes, context_tokens), 0.0)
+        all_reduce = 2 * layers * self._all_reduce_s(2 * tokens * shapes.hidden) + self._all_reduce_s(0 * tokens)
+        return {
+            "weights": layers * weights,
+            "attention": decoding + self.prefill_attention.seconds(chunk, cached_tokens),
+            "all_reduce": all_reduce,
+            "elementwise": layers * elementwise,
+            "logits": logits,
+        }
 
     @property
     def prefill_attention(self) -> PrefillAttention:
@@ -200,40 +211,15 @@ def _all_reduce_s(
     return np.minimum(low_latency, bulk)
 
 
-def step_model(
-    model: ModelFacts,
-    gpu: GpuFacts,
-    engine: EngineRules,
-    *,
-    tp: int,
-    weights: str,
-    kv_dtype: str,
-    kv_bytes_per_element: float | Fraction | None = None,
-    decode_time_factor: float | Fraction = 1,
-) -> RooflineStepModel | Refusal:
+def roofline(request: StepRequest) -> RooflineStepModel | Refusal:
     """The step times of a replica, or why the roofline cannot time it.
 
-    Args:
-        model: a dense model with full attention.
-        gpu: one of the measured GPUs, or one of a measured architecture.
-        engine: a vLLM release; the constants are vLLM's.
-        tp: tensor parallelism, inside one node.
-        weights: `bf16` or `fp8`.
-        kv_dtype: the engine's name of the KV dtype. 16-bit and fp8 have measured kernels; others are timed as
-            16-bit kernels that read `kv_bytes_per_element`, and flagged.
-        kv_bytes_per_element: stored bytes of one element with its scales; needed for other dtypes only.
-        decode_time_factor: multiplies the whole decode step, as published ratios of TPOT do.
-
+    16-bit and fp8 KV have measured kernels; other dtypes are timed as 16-bit kernels that read
+    `kv_bytes_per_element`, and flagged.
     Source: kernels measured by aiconfigurator-core 0.12.0, see `roofline_constants.json`.
-
-    >>> from pathlib import Path
-    >>> from planner.catalog import load_engine, load_gpu, load_model
-    >>> llama, h100 = load_model("llama-3.1-8b", Path()), load_gpu("h100-sxm-80gb")
-    >>> step = step_model(llama, h100, load_engine("vllm@0.24"), tp=1, weights="bf16", kv_dtype="auto")
-    >>> f"{step.prefill_s(4000) * 1e3:.1f} ms, {float(step.decode_step_s(64, 4250)) * 1e3:.2f} ms"
-    '86.1 ms, 18.35 ms'
     """
-    refusal = _model_refusal(model, engine) or _shape_refusal(model, tp)
+    model, gpu, engine, tp = request.model, request.gpu, request.engine, request.shape.tp
+    refusal = _model_refusal(model, engine) or _parallel_refusal(request.shape) or _shape_refusal(model, tp)
     if refusal:
         return refusal
     constants = constants_for(gpu)
@@ -241,10 +227,10 @@ def step_model(
         return constants
     if tp > 1 and gpu.link_bytes_per_s <= 0:
         return Refusal(Bottleneck.GPU, f"no link rate is known for {gpu.id}, so tp{tp} cannot be timed", "tp1")
-    gemm = _weights(constants, gpu, weights)
+    gemm = _weights(constants, gpu, request.weights)
     if isinstance(gemm, Refusal):
         return gemm
-    decode = _kv(constants, gpu, kv_dtype, kv_bytes_per_element)
+    decode = _kv(constants, gpu, request.kv_dtype, request.kv_bytes_per_element)
     if isinstance(decode, Refusal):
         return decode
     decode_constants, kv_bytes, kv_notes = decode
@@ -257,7 +243,7 @@ def step_model(
         weight_bytes=weight_bytes,
         decode=decode_constants,
         kv_bytes_per_element=kv_bytes,
-        decode_time_factor=float(decode_time_factor),
+        decode_time_factor=float(request.decode_time_factor),
         provider=f"roofline, {constants.kernel_tables} kernels of {constants.reference}",
         estimated=constants.estimated + _extrapolated(model, engine, constants) + kv_notes,
     )
@@ -309,13 +295,8 @@ def _reaches(model: ModelFacts, reach: Reach) -> bool:
     return any(isinstance(layer, AttentionKv) and layer.reach == reach for layer in model.kv_layers)
 
 
-def parallel_refusal(shape: Parallel) -> Refusal | None:
-    """Why a parallel shape has no latency yet, or None: the roofline times tensor parallelism alone.
-
-    >>> from planner.catalog.parallel import Parallel
-    >>> parallel_refusal(Parallel(4, pp=2)).message
-    'the roofline provider does not time tp4-pp2 yet: pipeline parallelism'
-    """
+def _parallel_refusal(shape: Parallel) -> Refusal | None:
+    """Why a parallel shape has no latency yet, or None: tensor parallelism alone is timed."""
     kinds = (
         (shape.pp > 1, "pipeline parallelism"),
         (shape.dp > 1, "data parallelism inside a replica"),

@@ -12,10 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.catalog import load_engine, load_gpu, load_model
-from planner.catalog.types import EngineRules, ModelFacts
-from planner.performance.fit import affine_fit, prefill_cost
-from planner.performance.provider import FloatArray, LatencyBand, PrefillAttention, Quantity
-from planner.performance.roofline import RooflineStepModel, step_model
+from planner.catalog.parallel import Parallel
+from planner.catalog.types import EngineRules, ModelFacts, Refusal
+from planner.performance.fit import affine_fit, prefill_attention, prefill_cost
+from planner.performance.provider import (
+    FloatArray,
+    LatencyBand,
+    Part,
+    PrefillAttention,
+    Quantity,
+    StepModel,
+    StepRequest,
+)
+from planner.performance.step_model import step_model
 
 PAIRS = [
     ("llama-3.1-8b", "h100-sxm-80gb", 1, "bf16"),
@@ -29,47 +38,37 @@ PAIRS = [
 
 
 EXACT = LatencyBand(*[Fraction(1)] * 6, n=1, judgement=False, source="exact")
-FREE_ATTENTION = PrefillAttention(0.0, 0.0, 0.0)
+NO_ATTENTION = PrefillAttention(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class PlainStep:
+class PlainStep(StepModel):
     """A provider whose step is given by its coefficients: what the fit must find again."""
 
     alpha_s: float
     beta_s: float
     gamma_s: float
+    attention: PrefillAttention = NO_ATTENTION
     provider: str = "plain"
     estimated: tuple[str, ...] = ()
     band: LatencyBand = EXACT
-    prefill_attention: PrefillAttention = FREE_ATTENTION
 
-    def decode_step_s(self, batch: Quantity, context_tokens: Quantity) -> FloatArray:
+    def breakdown(
+        self, batch: Quantity, context_tokens: Quantity, new_tokens: Quantity = 0, cached_tokens: Quantity = 0
+    ) -> dict[Part, FloatArray]:
         """The affine step itself."""
         sequences = np.asarray(batch, dtype=np.float64)
-        return np.asarray(self.alpha_s + self.beta_s * sequences + self.gamma_s * sequences * context_tokens)
-
-    def prefill_s(self, new_tokens: int, cached_tokens: int = 0, max_num_batched_tokens: int | None = None) -> float:
-        """Linear in the new tokens."""
-        return self.beta_s * new_tokens
-
-    def nonattention_step_s(self, decode_batch: Quantity, chunk_tokens: Quantity) -> FloatArray:
-        """A weight read of alpha, hidden behind the compute of large steps."""
-        tokens = np.asarray(decode_batch, dtype=np.float64) + chunk_tokens
-        return np.maximum(self.alpha_s, self.beta_s * tokens)
-
-    def prefill_attention_s(self, new_tokens: Quantity, cached_tokens: Quantity) -> FloatArray:
-        """No attention."""
-        return np.zeros(1)
+        affine = self.alpha_s + self.beta_s * sequences + self.gamma_s * sequences * context_tokens
+        return {"weights": np.asarray(affine), "attention": self.attention.seconds(new_tokens, cached_tokens)}
 
 
-def _step(model: str, gpu: str, tp: int, weights: str) -> RooflineStepModel:
+def _step(model: str, gpu: str, tp: int, weights: str) -> StepModel:
     facts, rules, card = load_model(model, Path()), load_engine("vllm@0.24"), load_gpu(gpu)
     assert isinstance(facts, ModelFacts)
     assert isinstance(rules, EngineRules)
     assert card is not None
-    step = step_model(facts, card, rules, tp=tp, weights=weights, kv_dtype="auto")
-    assert isinstance(step, RooflineStepModel)
+    step = step_model(StepRequest(facts, card, rules, Parallel(tp), weights))
+    assert not isinstance(step, Refusal)
     return step
 
 
@@ -134,14 +133,26 @@ def test_nonnegative_fit_agrees_with_scipy() -> None:
 def test_sigma_is_the_worst_marginal_cost_up_to_the_budget() -> None:
     """sigma is what the largest of the chunk costs adds a token; a larger budget never lowers it."""
     step = _step("llama-3.1-70b", "h100-sxm-80gb", 4, "bf16")
-    base = float(step.nonattention_step_s(48, 0))
-    by_hand = max(float(step.nonattention_step_s(48, c) - base) / c for c in (1024, 2048, 3000))
-    assert prefill_cost(step, 3000).sigma_s_per_token == pytest.approx(by_hand, rel=1e-12)
-    assert prefill_cost(step, 512).sigma_s_per_token == pytest.approx(
-        float(step.nonattention_step_s(48, 512) - base) / 512, rel=1e-12
-    )
+
+    def without_attention(chunk: int) -> float:
+        parts = step.breakdown(48, 256, chunk)
+        return sum(float(seconds) for part, seconds in parts.items() if part != "attention")
+
+    by_hand = {c: (without_attention(c) - without_attention(0)) / c for c in (512, 1024, 2048, 3000)}
+    assert prefill_cost(step, 3000).sigma_s_per_token == pytest.approx(max(by_hand[c] for c in (1024, 2048, 3000)))
+    assert prefill_cost(step, 512).sigma_s_per_token == pytest.approx(by_hand[512])
     sigmas = [prefill_cost(step, budget).sigma_s_per_token for budget in (1024, 2048, 4096, 8192)]
     assert sigmas == sorted(sigmas)
+
+
+@settings(max_examples=50, deadline=None)
+@given(fixed=st.floats(1e-5, 1e-2), square=st.floats(1e-11, 1e-8), ramp=st.floats(10, 4000))
+def test_the_attention_of_a_chunk_is_found_again(fixed: float, square: float, ramp: float) -> None:
+    """Where a provider's attention has the closed form, the fit returns its constants and nothing linear."""
+    exact = PrefillAttention(fixed, square, ramp)
+    found, linear_s_per_token = prefill_attention(PlainStep(0.01, 1e-5, 1e-8, exact))
+    assert (found.fixed_s, found.s_per_token2, found.ramp_tokens) == pytest.approx((fixed, square, ramp), rel=1e-5)
+    assert linear_s_per_token * 8192 < 1e-6 * exact.seconds(8192, 0)
 
 
 def test_marginal_prefill_is_cheaper_than_a_solo_prompt() -> None:

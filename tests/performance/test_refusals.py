@@ -10,7 +10,8 @@ import pytest
 from planner.catalog import load_engine, load_gpu, load_model
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import AttentionKv, Bottleneck, ModelFacts, Refusal, StateKv
-from planner.performance.roofline import parallel_refusal, step_model
+from planner.performance.provider import StepModel, StepRequest
+from planner.performance.step_model import step_model
 
 
 def llama() -> ModelFacts:
@@ -18,6 +19,13 @@ def llama() -> ModelFacts:
     facts = load_model("llama-3.1-8b", Path())
     assert not isinstance(facts, str)
     return facts
+
+
+def step(shape: Parallel) -> StepModel | Refusal:
+    """Llama-3.1-8B on H100s in a shape."""
+    gpu, engine = load_gpu("h100-sxm-80gb"), load_engine("vllm@0.24")
+    assert gpu is not None and not isinstance(engine, str)
+    return step_model(StepRequest(llama(), gpu, engine, shape))
 
 
 FULL = AttentionKv(8, 128, 128)
@@ -39,7 +47,7 @@ def test_an_architecture_is_refused_by_name(words: str) -> None:
     """Each kind of layer that is not timed has its own words, and the model's id."""
     gpu, engine = load_gpu("h100-sxm-80gb"), load_engine("vllm@0.24")
     assert gpu is not None and not isinstance(engine, str)
-    refused = step_model(replace(llama(), **CASES[words]), gpu, engine, tp=1, weights="bf16", kv_dtype="auto")
+    refused = step_model(StepRequest(replace(llama(), **CASES[words]), gpu, engine))
     assert isinstance(refused, Refusal)
     assert refused.bottleneck is Bottleneck.ARCHITECTURE
     assert words in refused.message and "llama-3.1-8b" in refused.message
@@ -57,12 +65,21 @@ def test_an_architecture_is_refused_by_name(words: str) -> None:
 )
 def test_a_shape_is_refused_by_name(shape: Parallel, words: str) -> None:
     """Every part of a shape beyond tensor parallelism is named, with the plain shape as the nearest."""
-    refused = parallel_refusal(shape)
-    assert refused is not None
+    refused = step(shape)
+    assert isinstance(refused, Refusal)
     assert (refused.bottleneck, refused.nearest) == (Bottleneck.PARALLEL, "tp4")
     assert words in refused.message and str(shape) in refused.message
 
 
+def test_a_provider_that_is_absent_is_refused() -> None:
+    """Providers that are not there yet say so."""
+    gpu, engine = load_gpu("h100-sxm-80gb"), load_engine("vllm@0.24")
+    assert gpu is not None and not isinstance(engine, str)
+    refused = step_model(StepRequest(llama(), gpu, engine), "silicon")
+    assert isinstance(refused, Refusal)
+    assert "silicon" in refused.message
+
+
 def test_tensor_parallelism_alone_is_not_refused() -> None:
     """Plain shapes pass to the tests of the step model."""
-    assert [parallel_refusal(Parallel(tp)) for tp in (1, 2, 4, 8, 16)] == [None] * 5
+    assert not any(isinstance(step(Parallel(tp)), Refusal) for tp in (1, 2, 4, 8))

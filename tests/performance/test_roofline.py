@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.catalog import load_engine, load_gpu, load_model
+from planner.catalog.parallel import Parallel
 from planner.catalog.types import Bottleneck, EngineRules, GpuFacts, ModelFacts, Refusal
 from planner.performance.constants import constants_for
-from planner.performance.roofline import RooflineStepModel, step_model
+from planner.performance.provider import StepRequest
+from planner.performance.roofline import RooflineStepModel, roofline
 
 GRID = Path(__file__).parents[1] / "data" / "roofline_grid.json"
 GPUS = {
@@ -65,13 +68,13 @@ def _engine() -> EngineRules:
 
 
 def _step(model: str, gpu: str, tp: int, weights: str = "bf16", kv: str = "auto") -> RooflineStepModel:
-    step = step_model(_model(model), _gpu(gpu), _engine(), tp=tp, weights=weights, kv_dtype=kv)
+    step = roofline(StepRequest(_model(model), _gpu(gpu), _engine(), Parallel(tp), weights, kv))
     assert isinstance(step, RooflineStepModel), step
     return step
 
 
 def _refusal(model: ModelFacts, gpu: GpuFacts, tp: int, weights: str = "bf16", kv: str = "auto") -> Refusal:
-    refused = step_model(model, gpu, _engine(), tp=tp, weights=weights, kv_dtype=kv)
+    refused = roofline(StepRequest(model, gpu, _engine(), Parallel(tp), weights, kv))
     assert isinstance(refused, Refusal)
     return refused
 
@@ -110,10 +113,10 @@ def test_fp8_kv_shortens_a_long_context_step_by_a_quarter() -> None:
 
 def test_other_kv_dtypes_read_their_stored_bytes_with_16_bit_constants() -> None:
     """An unmeasured dtype of 2 bytes is exactly 16-bit KV, one of 1 byte halves the bytes; flagged."""
-    args = _model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), _engine()
+    request = StepRequest(_model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), _engine(), kv_dtype="int8_per_token_head")
     wide = _step("llama-3.1-8b", "h100-sxm-80gb", 1)
-    same = step_model(*args, tp=1, weights="bf16", kv_dtype="int8_per_token_head", kv_bytes_per_element=2)
-    half = step_model(*args, tp=1, weights="bf16", kv_dtype="int8_per_token_head", kv_bytes_per_element=1)
+    same = roofline(replace(request, kv_bytes_per_element=Fraction(2)))
+    half = roofline(replace(request, kv_bytes_per_element=Fraction(1)))
     assert isinstance(same, RooflineStepModel)
     assert isinstance(half, RooflineStepModel)
     assert float(same.decode_step_s(32, 4096)) == float(wide.decode_step_s(32, 4096))
@@ -123,14 +126,14 @@ def test_other_kv_dtypes_read_their_stored_bytes_with_16_bit_constants() -> None
     assert difference == pytest.approx(saved_s, rel=1e-9)
     assert "int8_per_token_head" in half.estimated[-1]
     with pytest.raises(ValueError, match="kv_bytes_per_element"):
-        step_model(*args, tp=1, weights="bf16", kv_dtype="int8_per_token_head")
+        roofline(request)
 
 
 def test_decode_time_factor_scales_the_decode_step_only() -> None:
     """A preset's published decode-time factor multiplies the step and leaves prefill alone."""
-    args = _model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), _engine()
+    request = StepRequest(_model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), _engine())
     plain = _step("llama-3.1-8b", "h100-sxm-80gb", 1)
-    slow = step_model(*args, tp=1, weights="bf16", kv_dtype="auto", decode_time_factor=1.25)
+    slow = roofline(replace(request, decode_time_factor=Fraction(5, 4)))
     assert isinstance(slow, RooflineStepModel)
     assert float(slow.decode_step_s(8, 512)) == pytest.approx(1.25 * float(plain.decode_step_s(8, 512)))
     assert slow.prefill_s(4000) == plain.prefill_s(4000)
@@ -224,7 +227,7 @@ def test_shapes_that_do_not_divide_are_refused() -> None:
 def test_other_engines_are_refused() -> None:
     """The constants are of vLLM kernels and of no other engine's."""
     engine = replace(_engine(), name="sglang")
-    refused = step_model(_model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), engine, tp=1, weights="bf16", kv_dtype="auto")
+    refused = roofline(StepRequest(_model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), engine))
     assert isinstance(refused, Refusal)
     assert refused.bottleneck is Bottleneck.ENGINE
 
@@ -241,7 +244,7 @@ def test_kv_heads_are_replicated_beyond_their_number() -> None:
     gpu, engine = _gpu("h100-sxm-80gb"), _engine()
     heads = []
     for tp in (2, 4, 8):
-        step = step_model(facts, gpu, engine, tp=tp, weights="bf16", kv_dtype="auto")
+        step = roofline(StepRequest(facts, gpu, engine, Parallel(tp)))
         assert isinstance(step, RooflineStepModel)
         heads.append(step.shapes.kv_heads)
     assert heads == [1, 1, 1]
@@ -266,14 +269,16 @@ def test_step_by_hand() -> None:
     layer += 2 * all_reduce(2 * m * h) + 2 * elementwise(8 * m * h) + elementwise(6 * m * f / 2)
     expected = 32 * layer + gemm(6, vocabulary / 2, h) + all_reduce(0)
     step = _step("llama-3.1-8b", "h100-sxm-80gb", 2)
-    assert float(step.nonattention_step_s(5, 300)) == pytest.approx(expected, rel=1e-12)
+    parts = step.breakdown(5, 1000, 300)
+    assert float(sum(parts.values())) == pytest.approx(float(step.mixed_step_s(5, 1000, 300)), rel=1e-12)
+    assert float(sum(parts.values()) - parts["attention"]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_chunks_add_up() -> None:
     """A prefill in chunks is the sum of its steps: slower than one chunk, and exactly the two steps it is."""
     step = _step("llama-3.1-70b", "h100-sxm-80gb", 4)
-    first = float(step.nonattention_step_s(0, 8192) + step.prefill_attention_s(8192, 0))
-    second = float(step.nonattention_step_s(0, 1808) + step.prefill_attention_s(1808, 8192))
+    first = float(step.mixed_step_s(0, 0, 8192, 0))
+    second = float(step.mixed_step_s(0, 0, 1808, 8192))
     assert step.prefill_s(10_000, 0, 8192) == pytest.approx(first + second, rel=1e-12)
     assert step.prefill_s(10_000, 0, 8192) > step.prefill_s(10_000)
     assert step.prefill_s(1808, 8192) == pytest.approx(second, rel=1e-12)
