@@ -153,7 +153,13 @@ def _solved(scenario: Scenario, options: Options, file: str) -> _Solved:
     candidates = table(scenario)
     clock.append(time.perf_counter())
     program = build_program(scenario, candidates)
-    solution = solve(program, time_limit_s=options.time_limit_s, backend=options.backend, progress=options.progress)
+    tell = options.progress
+    solution = solve(
+        program,
+        time_limit_s=options.time_limit_s,
+        backend=options.backend,
+        progress=(lambda step: tell(str(step))) if tell else None,
+    )
     conflicts: tuple[Conflict, ...] = ()
     if solution.status == "infeasible":
         conflicts = _conflicts(scenario, candidates)

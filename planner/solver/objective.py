@@ -7,12 +7,13 @@ that are left. `optimal` means that every one of these solves was proved.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from planner.solver.exact import Routing, route
 from planner.solver.infeasible import infeasible
 from planner.solver.master import build
 from planner.solver.program import Program, Solution, Stage, Status
+from planner.solver.progress import Progress
 from planner.solver.session import (
     BackendName,
     OutOfTime,
@@ -32,7 +33,7 @@ def solve(
     time_limit_s: float = 300,
     seed: int = 0,
     backend: BackendName = "auto",
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Solution:
     """The unique optimal plan of a program, or the best one found, or proof that there is none.
 
@@ -41,7 +42,7 @@ def solve(
         time_limit_s: Wall-clock limit; a plan that met it is not reproducible.
         seed: Seed of the backend.
         backend: Which solver searches; all give the same plan once they prove it. `auto` chooses by size.
-        progress: Called with one line per step.
+        progress: Told the best plan, the bound and the gap whenever one of them moves.
 
     Returns:
         The solution; `optimal` only if every objective and uniqueness are proved.

@@ -8,7 +8,6 @@ because every plan satisfies the master and all cuts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal
@@ -19,6 +18,7 @@ from planner.solver.exact import FarkasCut, broken_integer_rows, loss_cut, route
 from planner.solver.master import Master, Row, Terms, build
 from planner.solver.nodes import node_plans, tightened
 from planner.solver.program import Program
+from planner.solver.progress import Progress, Step
 
 BackendName = Literal["auto", "cpsat", "mathopt"]
 
@@ -57,7 +57,7 @@ class Session:
     backend_name: BackendName
     seed: int
     deadline: float
-    progress: Callable[[str], None]
+    progress: Progress
     best: Plan | None = None
     bound: int | None = None
     cuts: list[ServingCut] = field(default_factory=list)
@@ -116,7 +116,8 @@ class Session:
                 self.bound = answer.bound if self.bound is None else max(self.bound, answer.bound)
             accepted = bool(answer.values) and self._judge(answer)
             if answer.status == "optimal" and accepted:
-                self.progress(f"{name}: {sum(a * answer.values[v] for v, a in terms)}, {len(self.cuts)} cuts")
+                value = sum(a * answer.values[v] for v, a in terms)
+                self.progress(Step(name, value, value, self.backend.name))
                 return True
             if answer.status != "optimal" and self.left_s() <= 0:
                 raise OutOfTime

@@ -12,6 +12,7 @@ import pytest
 from planner.solver.exact import violations
 from planner.solver.objective import solve
 from planner.solver.program import Column, Group, Item, Load, ModelLimit, NodeLimit, PoolNodes, Program, ShareLimit
+from planner.solver.progress import Step
 
 
 def program() -> Program:
@@ -108,9 +109,10 @@ def test_unknown_objectives_are_refused() -> None:
 
 def test_progress_is_told() -> None:
     """Tests that every stage reports a line."""
-    lines: list[str] = []
-    solve(program(), progress=lines.append)
-    assert lines[0].startswith("cost: 70")
+    steps: list[Step] = []
+    solve(program(), progress=steps.append)
+    assert steps[0] == Step("cost", 70, 70, "cpsat")
+    assert [step.proved for step in steps] == [True] * len(steps)
 
 
 @pytest.mark.parametrize("backend", ["cpsat", "mathopt"])

@@ -1,0 +1,104 @@
+"""Seeded scenarios of four sizes, written as YAML and planned through the public API like any user's file."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything a scenario has. `spread` is how many classes a model has at most, at least 1."""
+
+    models: int
+    classes: int
+    gpus: int
+    regions: int
+    tiers: int
+    nodes: int
+
+
+SIZES = {
+    "small": Size(models=2, classes=4, gpus=3, regions=1, tiers=2, nodes=4),
+    "medium": Size(models=5, classes=20, gpus=8, regions=4, tiers=3, nodes=8),
+    "large": Size(models=50, classes=500, gpus=15, regions=10, tiers=3, nodes=30),
+    "huge": Size(models=300, classes=5_000, gpus=15, regions=20, tiers=3, nodes=100),
+}
+
+GPUS = {
+    "h100-sxm-80gb": (8, 2.95), "a100-sxm-80gb": (8, 1.65), "l40s-48gb": (4, 1.05), "h200-sxm-141gb": (8, 3.50),
+    "a100-sxm-40gb": (8, 1.29), "l4-24gb": (4, 0.60), "a10g-24gb": (4, 0.95), "rtx-a6000-48gb": (4, 0.70),
+    "b200-sxm-180gb": (8, 5.20), "h100-nvl-94gb": (4, 2.60), "l40-48gb": (4, 0.95), "a40-48gb": (4, 0.60),
+    "h100-pcie-80gb": (4, 2.30), "a100-pcie-80gb": (4, 1.45), "rtx-4090-24gb": (4, 0.45),
+}  # fmt: skip
+"""GPUs a node and a list price per GPU and hour, of the order of public prices; the seed varies it by region."""
+
+MODELS = (
+    "llama-3.1-8b", "qwen3-32b", "llama-3.3-70b-instruct", "mixtral-8x7b", "gemma-2-9b", "gpt-oss-20b",
+    "mistral-7b", "gemma-2-27b", "llama-3.1-70b", "codellama-34b",
+)  # fmt: skip
+
+TIERS = (("reserved", 0.62), ("on-demand", 1.0), ("spot", 0.41))
+"""Price tiers as factors of the list price: all by the node, none committed."""
+
+
+def scenario_text(size: str, seed: int) -> str:
+    """The scenario of a size and seed as YAML."""
+    shape, rng = SIZES[size], random.Random(f"{size}-{seed}")
+    models = {f"model-{m:03}": _model(MODELS[m % len(MODELS)]) for m in range(shape.models)}
+    owners = [*range(shape.models), *(rng.randrange(shape.models) for _ in range(shape.classes - shape.models))]
+    traffic = {f"class-{k:04}": _traffic(rng, f"model-{m:03}") for k, m in enumerate(sorted(owners))}
+    inventory = {}
+    for gpu, (unit, price) in list(GPUS.items())[: shape.gpus]:
+        for region in range(shape.regions):
+            local = price * rng.uniform(0.9, 1.15)
+            for tier, factor in TIERS[: shape.tiers]:
+                inventory[f"{gpu}-r{region:02}-{tier}"] = {
+                    "gpu": gpu,
+                    "region": f"r{region:02}",
+                    "available": f"{rng.randint(1, shape.nodes)} nodes",
+                    "gpus_per_node": unit,
+                    "price": f"${local * factor:.4f}/gpu/h",
+                    "source": "drawn by a seed for a benchmark",
+                }
+    return yaml.safe_dump(
+        {
+            "kvplan": 1,
+            "name": f"{size}-{seed}",
+            "owner": "bench",
+            "horizon": "1mo",
+            "models": models,
+            "traffic": traffic,
+            "inventory": inventory,
+            "objective": ["cost"],
+        },
+        sort_keys=False,
+    )
+
+
+def _model(ref: str) -> dict[str, object]:
+    return {
+        "ref": ref,
+        "engine": "vllm@0.24",
+        "weights": ["bf16", "fp8"],
+        "parallel": ["tp1", "tp2", "tp4", "tp8"],
+        "context_limit": ["8Ki"],
+        "max_batch": {"min": 16, "max": 256},
+        "kv_presets": ["bf16", "fp8"],
+    }
+
+
+def _traffic(rng: random.Random, model: str) -> dict[str, object]:
+    middle, longest = rng.randint(150, 1_500), rng.choice((3_000, 4_500, 6_000))
+    answer = rng.randint(60, 400)
+    peak = round(10 ** rng.uniform(-0.6, 1.1), 2)
+    return {
+        "model": model,
+        "peak": f"{peak} req/s",
+        "mean": f"{round(peak * rng.uniform(0.3, 0.6), 3)} req/s",
+        "input_tokens": {"p50": middle, "p95": middle * 2 - 10, "max": longest},
+        "output_tokens": {"p50": answer, "p95": answer * 2, "max": answer * 4},
+        "slo": {"ttft_p95": f"{rng.choice((800, 1500, 3000))}ms", "tpot_p95": f"{rng.choice((40, 60, 90, 150))}ms"},
+    }
