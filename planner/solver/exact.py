@@ -2,8 +2,8 @@
 
 Given replicas, is there a routing? Shares f >= 0 with sum f = 1 per demand, `sum amount * f <= capacity * serving` per
 load row of a used column, and the share limits. Items fall into independent components (a model's items meet on
-its columns), each a tiny program. The answer is the routing, lexicographically smallest by (shorter runs first, item
-name, column name) and first of least quality loss if asked, or a Farkas cut that no choice of replicas without a
+its columns), each a tiny program. The answer is the routing, lexicographically smallest by (rank, shorter runs first,
+item name, column name) and first of least quality loss if asked, or a Farkas cut that no choice of replicas without a
 routing satisfies.
 """
 
@@ -56,9 +56,18 @@ class _Part:
 
 
 def serving(program: Program, replicas: Sequence[int]) -> dict[int, int]:
-    """Replicas that serve, for the columns that do: what is left once `spare_replicas` are lost."""
-    spare = program.spare_replicas
-    return {c: count - spare for c, count in enumerate(replicas) if count > spare}
+    """Replicas that serve, for the columns that do: what is left once `spare_replicas` are lost, or a failure's."""
+    counts = {}
+    for c, column in enumerate(program.columns):
+        if column.always:
+            left = 1
+        elif column.of is None:
+            left = replicas[c] - program.spare_replicas
+        else:
+            left = replicas[column.of] - column.lost
+        if left > 0:
+            counts[c] = left
+    return counts
 
 
 def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> Routing | FarkasCut:
@@ -147,7 +156,12 @@ def _build(program: Program, used: Mapping[int, int], demands: tuple[int, ...], 
     spans = {item: sum(item in own for own in members) for item in items}
     order = sorted(
         ((item, c) for c in used for item, _ in program.columns[c].losses if item in items),
-        key=lambda pair: (spans[pair[0]], program.items[pair[0]].name, program.columns[pair[1]].name),
+        key=lambda pair: (
+            program.columns[pair[1]].rank,
+            spans[pair[0]],
+            program.items[pair[0]].name,
+            program.columns[pair[1]].name,
+        ),
     )
     position = {pair: index for index, pair in enumerate(order)}
     rows: list[tuple[dict[int, int], int]] = []

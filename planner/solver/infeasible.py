@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from planner.solver.cuts import Duals, serving_cut
+from planner.solver.cuts import Duals, ServingCut, serving_cut
 from planner.solver.master import Master, build
 from planner.solver.nodes import nodes_reach
 from planner.solver.program import Program, Solution
@@ -58,13 +58,28 @@ def ruled_out(program: Program) -> bool:
     cut = serving_cut(program, Duals(demands, shares, {}), {}, with_loss=False) if sum(demands.values()) > 0 else None
     if cut is None or cut.bound <= 0:
         return False
-    prices = dict(cut.coefficients)
+    prices, bound = _prices(program, cut)
     worth = [Fraction(0)] * len(program.groups)
     for c, column in enumerate(program.columns):
         group = program.groups[column.group]
-        if prices.get(c, 0) and column.gpus <= group.gpus_per_node:
+        if column.own and prices.get(c, 0) and column.gpus <= group.gpus_per_node:
             worth[column.group] = max(worth[column.group], Fraction(prices[c] * group.gpus_per_node, column.gpus))
-    return nodes_reach(program, [worth[pool.group] for pool in program.pools], Fraction(cut.bound)) is False
+    weights = [Fraction(0) if pool.group is None else worth[pool.group] for pool in program.pools]
+    return nodes_reach(program, weights, Fraction(bound)) is False
+
+
+def _prices(program: Program, cut: ServingCut) -> tuple[dict[int, int], int]:
+    """What a replica of each column is worth in a cut, after every failure too, and the bound beyond what is shed."""
+    prices: dict[int, int] = {}
+    bound = cut.bound
+    for c, price in cut.coefficients:
+        column = program.columns[c]
+        if column.always:
+            bound -= price
+        else:
+            base = c if column.of is None else column.of
+            prices[base] = prices.get(base, 0) + price
+    return prices, bound
 
 
 def _duals(program: Program) -> tuple[dict[int, Fraction], dict[int, Fraction]]:

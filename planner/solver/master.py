@@ -103,6 +103,8 @@ class Master:
 
 def usable_replicas(program: Program, column: Column) -> int:
     """The most replicas of a column that stock and limits could ever hold; 0 if it cannot be used at all."""
+    if column.of is not None:
+        return usable_replicas(program, program.columns[column.of])
     group = program.groups[column.group]
     nodes = sum(pool.upper for pool in program.pools if pool.group == column.group) - group.spare_nodes
     limits = [m.replicas_max for m in program.models if m.model == column.model and m.replicas_max is not None]
@@ -144,12 +146,18 @@ def _add_nodes(program: Program, master: Master) -> None:
 
 
 def _add_column(program: Program, master: Master, index: int, column: Column) -> None:
-    """Replicas of a column; with spare replicas also how many of them serve: max(0, y - N)."""
-    upper, spare = usable_replicas(program, column), program.spare_replicas
+    """Replicas of a column; where some are spared or lost also how many of them serve: max(0, y - N)."""
+    if column.always:
+        master.serving[index] = master.variable(f"always[{column.name}]", 1, 1)
+        return
+    upper = usable_replicas(program, column)
     if upper == 0:
         return
-    y = master.variable(f"replicas[{column.name}]", 0, upper)
-    master.replicas[index] = y
+    if column.of is None:
+        spare, y = program.spare_replicas, master.variable(f"replicas[{column.name}]", 0, upper)
+        master.replicas[index] = y
+    else:
+        spare, y = column.lost, master.replicas[column.of]
     if spare == 0:
         master.serving[index] = y
     elif upper > spare:
@@ -174,7 +182,7 @@ def _add_shares(program: Program, master: Master) -> None:
         entries = [entry for k in demand.items for entry in by_item[k]]
         master.row(f"demand[{demand.name}]", [(f, 1) for _, f in entries], lower=1, upper=1)
         for g, total in enumerate(master.totals):
-            here = [(f, 1) for c, f in entries if program.columns[c].group == g]
+            here = [(f, 1) for c, f in entries if program.columns[c].group == g and not program.columns[c].always]
             if here and total is not None:
                 master.row(f"node[{demand.name},{program.groups[g].name}]", [*here, (total, -1)], upper=0)
 

@@ -10,6 +10,13 @@ of one class, a *demand* one such band: the items that contain it must bring it 
     packing    replicas of a group fit into sum of its nodes, less spare_nodes where the group is used
     limits     sum_p amount * z[p] <= max          shares     sum amount * f <= max
     replicas   min <= sum of y over a model <= max, number of distinct configurations in use <= max_configurations
+
+Time and failure are one idea, *situations* side by side in one program. A situation is a part of the calendar, a month,
+or the loss of some nodes. It brings its own items and demands, so its routing is its own. A period or month also brings
+its own columns, groups and pools: what runs and is rented may change with it. A failure keeps the replicas of the
+situation that it strikes: its columns are `of` those columns, less the replicas `lost`, and where traffic may be shed
+a column `always` serves and runs on nothing. Nodes that are paid across situations are pools of no group (`None`),
+tied to the nodes of each situation by limits with negative amounts. With one situation none of this appears.
 """
 
 from __future__ import annotations
@@ -51,6 +58,10 @@ class Column:
 
     `losses` has (item, quality loss in ppm x tokens/s when the whole item runs here). `config` names the configuration
     without its group, for max_configurations. `name` is unique and stable: it orders plans that cost the same.
+
+    `of` is the column whose replicas these are after a failure took `lost` of them: `max(0, y[of] - lost)` serve here,
+    and this column has none of its own. `always`: it serves without replicas, as what is shed does. Shares on columns
+    of lower `rank` are made smallest first.
     """
 
     name: str
@@ -61,6 +72,15 @@ class Column:
     upper: int
     loads: tuple[Load, ...]
     losses: tuple[tuple[int, Fraction], ...]
+    of: int | None = None
+    lost: int = 0
+    always: bool = False
+    rank: int = 0
+
+    @property
+    def own(self) -> bool:
+        """Whether it has replicas of its own, which take GPUs."""
+        return self.of is None and not self.always
 
 
 @dataclass(frozen=True)
@@ -74,18 +94,20 @@ class Group:
 
 @dataclass(frozen=True)
 class PoolNodes:
-    """Nodes of a pool: lower is what is committed. `cost` is per node and hour in micro-units."""
+    """Nodes of a pool: lower is what is committed. `cost` is per node, in micro-units: for an hour, or for the `hours`
+    that the nodes count in a program of several situations. A purchase that holds no replicas itself has no group."""
 
     name: str
-    group: int
+    group: int | None
     lower: int
     upper: int
     cost: int
+    hours: int = 1
 
 
 @dataclass(frozen=True)
 class NodeLimit:
-    """sum of amount * nodes <= max: budget, power, quotas. `use` has (pool, amount)."""
+    """sum of amount * nodes <= max: budget, power, quotas, purchases (amounts below 0). `use` has (pool, amount)."""
 
     name: str
     max: int
@@ -115,7 +137,8 @@ class ModelLimit:
 class Program:
     """The whole program.
 
-    Objectives are lexicographic: cost (micro-units per hour), gpus (bought), quality_loss (ppm x tokens/s).
+    Objectives are lexicographic: cost (sum of `cost` of the nodes), gpus (GPUs bought, times `hours`), quality_loss
+    (ppm x tokens/s).
     """
 
     items: tuple[Item, ...]

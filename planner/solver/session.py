@@ -224,7 +224,9 @@ def node_weights(program: Program, name: str) -> tuple[int, ...]:
     if name == "cost":
         return tuple(pool.cost for pool in program.pools)
     if name == "gpus":
-        return tuple(program.groups[pool.group].gpus_per_node for pool in program.pools)
+        return tuple(
+            0 if pool.group is None else program.groups[pool.group].gpus_per_node * pool.hours for pool in program.pools
+        )
     raise ValueError(f"Objective {name!r} is not known; write cost, gpus or quality_loss.")
 
 

@@ -24,6 +24,7 @@ from planner.solver.program import (
     Program,
     ShareLimit,
 )
+from planner.solver.situations import Failure, Shed, joined, struck
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "solver"
 
@@ -59,6 +60,12 @@ FAMILIES = {
     "spare_replicas": replace(BASE, spare_replicas=1),
     "model_limits": replace(BASE, columns=(column("a"), column("b")), models=(ModelLimit("m", 2, 3, 1),)),
     "quality_loss": replace(BASE, objective=("cost", "quality_loss")),
+    "periods": replace(
+        (both := joined([("day", BASE), ("night", BASE)])),
+        pools=(*both.pools, PoolNodes("bought", None, 0, 3, 70)),
+        node_limits=(NodeLimit("stands|day", 0, ((0, 1), (2, -1))), NodeLimit("stands|night", 0, ((1, 1), (2, -1)))),
+    ),
+    "failure": struck(BASE, [Failure("lost", {0: 2}, (Shed("chat", ((0, 1_000_000),), 300_000, -1),))]),
 }
 
 
