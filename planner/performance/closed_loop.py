@@ -1,0 +1,148 @@
+"""A replica under a closed loop: a fixed number of users, each of whom asks again as soon as the answer is there.
+
+This is what `vllm bench serve --max-concurrency`, GuideLLM and AIPerf measure, so it is where predictions and
+measurements meet. Plans use the queueing of the traffic room instead, since users of a service do not wait for
+each other.
+
+    running b = min(users, max_num_seqs, requests that the KV pool holds at their mean length)
+    TPOT = STEP(b, input + output / 2) / accepted + (b - 1) / (output - 1) * dT
+    TTFT = T_pf + STEP(b) + 0.05 (b - 1) dT + 20 ms
+    rate X = b / (TTFT + (output - 1) TPOT), and with more users than run: TTFT = users / X - (output - 1) TPOT
+
+dT is what one prompt adds to the decode steps it rides on. In steady state each request sees the prefill of every
+other one exactly once while it decodes. Users beyond the KV pool wait in the engine's queue: the rate stays, and
+TTFT grows by 1 / X with each of them (Little's law): the KV cliff.
+
+Source: continuous batching with chunked prefill as in Sarathi-Serve (Agrawal et al., OSDI 2024); J. D. C. Little,
+Operations Research 9 (1961). The shares 0.05 and 20 ms: see docs/latency.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.performance.provider import FloatArray, Part, StepModel
+
+FIRST_WAVE_SHARE = 0.05
+"""Share of the other users' prefills that a prompt waits for: the first wave of a run starts all at once."""
+
+SERVER_S = 0.020
+"""Tokenizer, HTTP and the scheduler before the first token."""
+
+
+@dataclass(frozen=True)
+class Users:
+    """What every user of the loop asks for, in tokens a request.
+
+    `cached_tokens` of the prompt are found in the prefix cache. With speculative decoding a step checks
+    `verified_tokens` tokens a sequence, keeps `accepted_tokens` of them on average, and takes `step_overhead`
+    (a share) longer for the draft.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    accepted_tokens: float = 1.0
+    verified_tokens: int = 1
+    step_overhead: float = 0.0
+
+    @property
+    def mean_context_tokens(self) -> float:
+        """Mean length of a sequence while it decodes: the prompt and half of the answer."""
+        return self.input_tokens + self.output_tokens / 2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the engine lets run at once. None: nothing is known that limits it."""
+
+    max_num_batched_tokens: int
+    max_num_seqs: int | None = None
+    pool_sequences: int | None = None
+    """Requests of mean length that the KV pool holds."""
+
+    def running(self, users: int) -> int:
+        """How many of the users' requests run at once."""
+        known = [limit for limit in (self.max_num_seqs, self.pool_sequences) if limit is not None]
+        return max(1, min([users, self.max_num_batched_tokens, *known]))
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """The steady state of the loop; times are means in seconds."""
+
+    users: int
+    running: int
+    prefill_s: float
+    decode_step_s: float
+    tpot_s: float
+    ttft_s: float
+    requests_per_s: float
+    output_tokens_per_s: float
+    breakdown_s: dict[Part, float]
+    """Parts of the decode step; their sum is the step."""
+
+
+def closed_loop(step: StepModel, users: Users, limits: Limits, count: int) -> ClosedLoop:
+    """The steady state with `count` users.
+
+    Args:
+        step: times of one engine step.
+        users: what each of them asks for; at least two output tokens, since the first is not a gap.
+        limits: what the engine lets run at once.
+        count: users in the loop.
+    """
+    running = limits.running(count)
+    parts = _decode_parts(step, users, running)
+    decode_s = sum(parts.values())
+    gaps = users.output_tokens - 1
+    prefill_s = step.prefill_s(_new_tokens(users), users.cached_tokens, limits.max_num_batched_tokens)
+    others_s = (running - 1) * _beside_decode_s(step, users, limits, running - 1)
+    tpot_s = decode_s / users.accepted_tokens + others_s / gaps
+    alone_s = prefill_s + decode_s + FIRST_WAVE_SHARE * others_s + SERVER_S
+    rate = running / (alone_s + gaps * tpot_s)
+    return ClosedLoop(
+        users=count,
+        running=running,
+        prefill_s=prefill_s,
+        decode_step_s=decode_s,
+        tpot_s=tpot_s,
+        ttft_s=count / rate - gaps * tpot_s,
+        requests_per_s=rate,
+        output_tokens_per_s=rate * users.output_tokens,
+        breakdown_s=parts,
+    )
+
+
+def _new_tokens(users: Users) -> int:
+    """Prompt tokens to prefill: the last one always, since its output is the first token."""
+    return max(1, users.input_tokens - users.cached_tokens)
+
+
+def _decode_parts(step: StepModel, users: Users, running: int) -> dict[Part, float]:
+    """Parts of a decode step, in seconds.
+
+    A step that checks m tokens a sequence has the matrices of m times as many sequences and reads each cache once:
+    m b sequences of a context 1/m as long.
+    """
+    checked = users.verified_tokens
+    parts = step.breakdown(running * checked, users.mean_context_tokens / checked)
+    seconds = {part: float(value) for part, value in parts.items()}
+    if users.step_overhead:
+        seconds["overhead"] = seconds.get("overhead", 0.0) + users.step_overhead * sum(seconds.values())
+    return seconds
+
+
+def _beside_decode_s(step: StepModel, users: Users, limits: Limits, decoding: int) -> float:
+    """dT: what one prompt adds to the steps of `decoding` sequences, over the chunks that the budget leaves it."""
+    if decoding < 1:
+        return 0.0
+    checked = users.verified_tokens
+    sequences, context = decoding * checked, users.mean_context_tokens / checked
+    chunk = max(1, limits.max_num_batched_tokens - sequences)
+    starts = np.arange(0, _new_tokens(users), chunk, dtype=np.float64)
+    new: FloatArray = np.minimum(chunk, _new_tokens(users) - starts)
+    beside = step.mixed_step_s(sequences, context, new, users.cached_tokens + starts)
+    return float((beside - step.decode_step_s(sequences, context)).sum())
