@@ -13,10 +13,10 @@ from typing import Literal
 
 from planner.catalog.checkpoint_types import TensorInfo
 from planner.catalog.parallel import Parallel
+from planner.catalog.tensors import model_tensors
 from planner.catalog.types import Bottleneck, ModelFacts, Refusal
 from planner.memory.shards import shard_refusal
 from planner.memory.stages import stage_layers
-from planner.memory.tensors import model_tensors
 
 Split = Literal["column", "kv", "row", "expert", "vocabulary", "vision", "replicated"]
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from planner.catalog.parallel import Parallel
+from planner.catalog.tensors import Tensor, model_tensors
 from planner.catalog.types import ModelFacts, Refusal
 from planner.memory.checkpoint_weights import weight_bytes_of_tensors as weight_bytes_of_tensors
 from planner.memory.formats import FORMATS, SIXTEEN_BIT, gguf_bytes, is_gguf
 from planner.memory.shards import shard_refusal as shard_refusal
 from planner.memory.shards import weight_refusal as weight_refusal
 from planner.memory.stages import stage_layers
-from planner.memory.tensors import Tensor, model_tensors
 
 _FUSED = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
 """Matrices that engines join into one tensor."""

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from planner.catalog import load_model
 from planner.catalog.parallel import Parallel
+from planner.catalog.tensors import model_tensors
 from planner.catalog.types import AttentionKv, Bottleneck, ModelFacts, Refusal, StateKv
 from planner.memory.formats import weight_formats
-from planner.memory.tensors import model_tensors
 from planner.memory.weights import allocated_bytes, tensor_bytes, weight_bytes
 
 GIB = 2**30
