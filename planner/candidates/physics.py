@@ -18,7 +18,7 @@ from planner.compression.table import load_presets
 from planner.memory.overhead import default_max_num_batched_tokens, default_max_num_seqs
 from planner.memory.pool import ReplicaMemory, beside_prefill, replica_memory
 from planner.performance.fit import AffineFit, affine_fit, prefill_cost
-from planner.performance.provider import StepRequest
+from planner.performance.provider import StepModel, StepRequest
 from planner.performance.step_model import step_model
 from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Reserve, Scenario
 from planner.traffic.lengths import served
@@ -121,14 +121,14 @@ def usable_preset(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> 
     return judge(preset, engine=model.engine, gpu=shape.gpu, model=model.facts, policy=policy, weights=shape.weights)
 
 
-def shape_physics(model: ModelSpec, shape: Shape, usable: Usable) -> ShapePhysics | Refusal:
-    """Timing of a shape, or why there is no latency for it. `adjust.decode_time` makes every decode step longer."""
+def timed_steps(model: ModelSpec, shape: Shape, usable: Usable) -> StepModel | Refusal:
+    """The steps of a shape, or why there is no latency for it. `adjust.decode_time` makes every decode step longer."""
     assert model.facts is not None and model.engine is not None
     adjusted_ppm = model.adjust.decode_time_ppm if model.adjust else 0
     # Whoever writes `bound: true` asks for the upper bound as it stands; the roofline itself refuses bounds.
     facts = replace(model.facts, bound="", unsupported=()) if model.facts.bound else model.facts
     # Kernels that were not measured are timed as 16-bit ones: a gain in decode time is never credited unpublished.
-    step = step_model(
+    return step_model(
         StepRequest(
             facts,
             shape.gpu,
@@ -140,6 +140,12 @@ def shape_physics(model: ModelSpec, shape: Shape, usable: Usable) -> ShapePhysic
             decode_time_factor=usable.decode_time_factor * (1 + Fraction(adjusted_ppm, 1_000_000)),
         )
     )
+
+
+def shape_physics(model: ModelSpec, shape: Shape, usable: Usable) -> ShapePhysics | Refusal:
+    """What the queueing forms need of a shape's steps, or why there is no latency for it."""
+    assert model.facts is not None
+    step = timed_steps(model, shape, usable)
     if isinstance(step, Refusal):
         return step
     fit = affine_fit(step)

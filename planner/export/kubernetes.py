@@ -12,9 +12,9 @@ from planner.errors import Diagnostic, InputError
 from planner.export.alerts import rule_group
 from planner.export.files import File, Yaml, document, documents, header
 from planner.export.names import dns_label, file_name, label_value
-from planner.export.routing import intervals
 from planner.export.serving import Options, Serving
 from planner.export.workloads import INSTANCE, ROLE, SERVER, instance_name, labels, metadata, workloads
+from planner.plan.routing import intervals
 from planner.plan.types import Plan
 
 TEMPLATE = "kubernetes template 1"

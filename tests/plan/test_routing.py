@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner import pipeline
 from planner.errors import InputError
-from planner.export.routing import Interval, intervals
+from planner.plan.routing import Interval, intervals
 from planner.plan.types import Plan, Route
+
+SCENARIO = Path(__file__).parents[1] / "data/scenarios/page.yaml"
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """The plan of the page scenario."""
+    return pipeline.plan(pipeline.load(SCENARIO))
 
 
 def _route(first: int, last: int, share: Fraction) -> Route:
@@ -78,10 +87,10 @@ def _keep(plan: Plan) -> None:
     _PLAN[:] = [plan]
 
 
-def test_a_plan_whose_shares_do_not_add_up_is_refused(changed: Callable[..., Plan]) -> None:
+def test_a_plan_whose_shares_do_not_add_up_is_refused(plan: Plan) -> None:
     """A router that drops traffic is worse than none."""
     with pytest.raises(InputError, match=r"shares of prompts .* add up to 0; .*KV961"):
-        intervals(_routed(changed(), {"a": (_route(1, 9, Fraction(0)),)}), "questions", "plan.json")
+        intervals(_routed(plan, {"a": (_route(1, 9, Fraction(0)),)}), "questions", "plan.json")
 
 
 def test_the_plan_of_the_page_scenario(plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""Router hints: which deployment takes which prompts of a class, with the plan's exact shares.
+"""What a router needs: which deployment takes which prompts of a class, with the plan's exact shares.
 
 The plan routes runs of adjacent length bands. A router knows a prompt's length and needs disjoint intervals, so runs
 are cut at every length where one ends; in each interval the shares of the runs over it add up to one. An interval
