@@ -112,6 +112,7 @@ def _defaults(scenario: Scenario) -> dict[str, tuple[object, object, str]]:
         "reserve.kv_headroom": (reserve.kv_headroom_ppm, 0, "0%"),
         "reserve.confidence": (reserve.confidence, "p50", "p50"),
         "reserve.spare": ((reserve.spare_nodes, reserve.spare_replicas), (0, 0), "{nodes: 0}"),
+        "performance.provider": (scenario.performance.provider, "roofline", "roofline"),
         "compression.policy": (compression.policy, "supported", "supported"),
         "compression.allow": (compression.allow, (), "[]"),
         "compression.allow_proxy": (compression.allow_proxy, False, "false"),

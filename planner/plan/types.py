@@ -14,7 +14,7 @@ from planner.memory.pool import ReplicaMemory
 from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
 
-FORMAT_VERSION = "1.2"
+FORMAT_VERSION = "1.3"
 """Minor versions add keys, major versions break readers."""
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]

@@ -125,6 +125,7 @@ _SECTIONS = (
     ("Reserve", "reserve", "ReserveBlock"),
     ("Spare", "reserve.spare", "SpareBlock"),
     ("Compression", "compression", "CompressionBlock"),
+    ("Latencies", "performance", "PerformanceBlock"),
     ("Budget", "budget", "BudgetBlock"),
     ("Guardrails", "guardrails.NAME", "GuardrailBlock"),
 )

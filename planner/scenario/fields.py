@@ -398,5 +398,6 @@ MemoryPerGpu = Annotated[
 ]
 Slowdown = Annotated[int, *_share(1, 100 * units.PPM, "12%")]
 Confidence = Annotated[str, *_choice("confidence", "p50", "p90")]
+LatencyProvider = Annotated[str, *_choice("provider", "roofline", "silicon")]
 Policy = Annotated[str, *_choice("policy", "supported", "allow_published")]
 ObjectiveName = Annotated[str, *_choice("objective", "cost", "gpus", "quality_loss")]

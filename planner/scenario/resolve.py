@@ -11,12 +11,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, cast
 
+from planner.catalog.latency import Performance
 from planner.errors import InputError
 from planner.scenario import schema
 from planner.scenario.checks import Lookup, PresetNames, check
 from planner.scenario.fields import percentile_ppm, suggestion
 from planner.scenario.overrides import apply_block, apply_sets, load_tree
-from planner.scenario.source import Findings, ListNode, MapNode, Node, child_map, child_text, walk
+from planner.scenario.source import Findings, ListNode, MapNode, Node, TextNode, child, child_map, child_text, walk
 from planner.scenario.types import (
     Adjust,
     Budget,
@@ -168,6 +169,7 @@ def _build(block: schema.ScenarioBlock, root: MapNode, lookup: Lookup) -> Scenar
         guardrails={name: _guardrail(name, guardrail) for name, guardrail in block.guardrails.items()},
         what_if=tuple(block.what_if),
         defaults=_defaults(block),
+        performance=_performance(block.performance, root, lookup),
         places={".".join(path): entry.place for path, entry in walk(root)},
     )
 
@@ -291,6 +293,16 @@ def _compression(block: schema.CompressionBlock) -> CompressionPolicy:
     )
 
 
+def _performance(block: schema.PerformanceBlock | None, root: MapNode, lookup: Lookup) -> Performance:
+    """The provider, and absolute paths of the measured files: they are read when the scenario is attached."""
+    if block is None:
+        return Performance()
+    node = child(root, "performance", "measured")
+    named = node.items if isinstance(node, ListNode) else (node,) if isinstance(node, TextNode) else ()
+    files = tuple(str(lookup.file(item)) for item in named if isinstance(item, TextNode))
+    return Performance("silicon" if block.provider == "silicon" else "roofline", files)
+
+
 def _budget(block: schema.BudgetBlock) -> Budget:
     monthly = block.monthly.micro if block.monthly else None
     return Budget(monthly, block.power, PPM if block.pue is None else int(block.pue * PPM))
@@ -326,6 +338,7 @@ def _defaults(block: schema.ScenarioBlock) -> tuple[tuple[str, str], ...]:
         ("reserve.kv_headroom", "0%", reserve.kv_headroom is None),
         ("reserve.confidence", "p50", reserve.confidence is None),
         ("reserve.spare", "{nodes: 0}", reserve.spare is None),
+        ("performance.provider", "roofline", block.performance is None or block.performance.provider is None),
         ("compression.policy", "supported", compression.policy is None),
         ("compression.allow", "[]", compression.allow is None),
         ("compression.allow_proxy", "false", compression.allow_proxy is None),

@@ -26,6 +26,7 @@ from planner.scenario.fields import (
     GpusPerNode,
     HeadroomShare,
     KeyName,
+    LatencyProvider,
     MemoryPerGpu,
     MemoryUtilization,
     ModelRef,
@@ -258,6 +259,17 @@ class ReserveBlock(Block):
     """Spare nodes or replicas; the default is {nodes: 0}."""
 
 
+class PerformanceBlock(Block):
+    """Where latencies come from: a provider, and benchmark results of yours that calibrate it."""
+
+    provider: LatencyProvider | None = None
+    """`roofline`: formulas with constants fitted to measured kernels; `silicon`: the kernel tables themselves, with
+    the extra `kvplan[silicon]`. The default is roofline."""
+    measured: Annotated[tuple[PathText, ...], *ONE_OR_MANY] | None = None
+    """Profiles (YAML, written by `kvplan catalog import-latency`) or tables (CSV) of measured latencies: they
+    calibrate the provider for their GPU and engine; the default is none."""
+
+
 class CompressionBlock(Block):
     """Which KV presets may be used, beyond being named in `kv_presets`."""
 
@@ -320,6 +332,8 @@ class ScenarioBlock(Block):
     """What is kept free."""
     compression: CompressionBlock | None = None
     """Which KV presets may be used."""
+    performance: PerformanceBlock | None = None
+    """Where latencies come from."""
     budget: BudgetBlock | None = None
     """Hard limits on money and power."""
     objective: Annotated[tuple[ObjectiveName, ...], *ONE_OR_MANY] | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
+from planner.catalog.latency import Performance
 from planner.catalog.parallel import Parallel as Parallel
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
 
@@ -239,4 +240,5 @@ class Scenario:
     guardrails: dict[str, Guardrail]
     what_if: tuple[str, ...]
     defaults: tuple[tuple[str, str], ...]
+    performance: Performance = field(default_factory=Performance)
     places: dict[str, Place] = field(compare=False, default_factory=dict)

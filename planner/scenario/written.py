@@ -65,6 +65,7 @@ def _scenario(scenario: Scenario) -> dict[str, Tree]:
         compression=_given(
             policy=compression.policy, allow=list(compression.allow), allow_proxy=_flag(compression.allow_proxy)
         ),
+        performance=_given(provider=scenario.performance.provider, measured=list(scenario.performance.measured)),
         budget=_given(
             monthly=None if budget.monthly_micro is None else money(budget.monthly_micro, scenario.currency),
             power=None if budget.power_mw is None else f"{_decimal(Fraction(budget.power_mw, 10**6))}kW",
