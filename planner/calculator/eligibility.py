@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.candidates.physics import Shape, quality_of, usable_preset
+from planner.candidates.physics import quality_of, usable_preset
+from planner.candidates.types import Shape
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
 from planner.compression.table import Preset

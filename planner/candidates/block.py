@@ -1,4 +1,4 @@
-"""Evaluates one shape at every context limit, batch size and operating promise, as arrays."""
+"""Evaluates one shape at every setting, batch size and operating promise, as arrays."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.candidates.demand import Demand, compressed_of, demand, workloads
 from planner.candidates.dominance import NOT_ELIGIBLE
 from planner.candidates.grid import Block, Grid, latency_reasons, make_grid, operating_columns
-from planner.candidates.physics import (
-    Demand,
-    Shape,
-    batch_sizes,
-    chunk_tokens,
-    compressed_of,
-    demand,
-    memory_of,
-    quality_of,
-    utilization_ppm,
-    workloads,
-)
+from planner.candidates.physics import quality_of
 from planner.candidates.rejections import Rejections
-from planner.candidates.types import LOAD_UNIT, Candidate, Config, ItemLoad
+from planner.candidates.settings import batch_sizes, memory_of, setting_choices, settings, utilization_ppm
+from planner.candidates.types import LOAD_UNIT, Candidate, Config, ItemLoad, Setting, Shape
 from planner.catalog.types import Refusal
 from planner.memory.pool import ReplicaMemory
 
@@ -35,7 +26,7 @@ FloatArray = NDArray[np.float64]
 class _Point:
     """One configuration of a block: where its numbers stand in the arrays."""
 
-    limit: int
+    setting: Setting
     tpot: int
     ttft: int
     batch: int
@@ -50,7 +41,7 @@ class Evaluated:
     extras: FloatArray
     points: int
     where: tuple[_Point, ...]
-    memory: dict[tuple[int, int], ReplicaMemory]
+    memory: dict[tuple[Setting, int], ReplicaMemory]
     losses: dict[int, tuple[int, str | None]]
 
     @property
@@ -61,14 +52,14 @@ class Evaluated:
     def candidate(self, index: int) -> Candidate:
         """The candidate of one configuration, its loads rounded up to integers once."""
         point, block = self.where[index], self.block
-        memory = self.memory[point.limit, point.batch]
+        memory = self.memory[point.setting, point.batch]
         loads = []
         for position, k in enumerate(block.own):
             amounts = self.rows[index, :, position]
             if amounts[0] >= NOT_ELIGIBLE:
                 continue
             gpu_time, sequences, kv = (ceil(Fraction(float(amount)) * LOAD_UNIT) for amount in amounts)
-            part = block.served(point.limit, k)
+            part = block.served(point.setting.context_tokens, k)
             loss, flag = self.losses[k]
             loads.append((k, ItemLoad(gpu_time, sequences, kv, part.rejected, part.cut_short, loss, flag)))
         physics = block.physics
@@ -79,20 +70,22 @@ class Evaluated:
                 gpus=block.shape.parallel.gpus,
                 weights=block.shape.weights,
                 kv_preset=block.shape.preset,
-                context_limit_tokens=point.limit,
+                context_limit_tokens=point.setting.context_tokens,
                 max_batch=point.batch,
-                max_num_batched_tokens=chunk_tokens(block.model, block.shape.gpu),
+                max_num_batched_tokens=point.setting.chunk_tokens,
                 tpot_limit_ns=point.tpot,
                 ttft_limit_ns=point.ttft,
                 parallel=str(block.shape.parallel),
+                names_chunk=len(physics.timings) > 1,
             ),
             unit=LOAD_UNIT,
             capacity=LOAD_UNIT // 1_000_000 * block.scenario.reserve.utilization_ppm,
             utilization_ppm=utilization_ppm(block.model),
             memory=memory,
-            timing=physics.timing,
+            timing=physics.timings[point.setting.chunk_tokens],
             loads=tuple(loads),
             provider=physics.provider,
+            band=physics.band,
             fit_mean_error=physics.fit.mean_error,
             fit_max_error=physics.fit.max_error,
             estimated=tuple(dict.fromkeys((*physics.estimated, *memory.estimated))),
@@ -105,15 +98,15 @@ def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
     """The configurations of a shape, or none; every refusal goes to `reasons`."""
     memory = _memory(block, reasons)
     losses = _losses(block, reasons)
-    grid = make_grid(block, {limit for limit, _ in memory}, losses, reasons)
+    grid = make_grid(block, {setting for setting, _ in memory}, losses, reasons)
     if not grid.pairs:
         return []
     reuse = {name: traffic.reusable_prefix_ppm for name, traffic in block.scenario.traffic.items()}
-    pairs = [(limit, block.items[k]) for limit, k in grid.pairs]
+    pairs = [(setting, block.items[k]) for setting, k in grid.pairs]
     tpot = np.array(grid.tpot_ns) / 1e9
     ttft = np.array([ns / 1e9 if ns else np.inf for ns in grid.ttft_ns])
     compressed = compressed_of(block.model, block.physics.usable)
-    work = workloads(block.physics.timing, pairs, reuse, compressed)
+    work = workloads(block.physics.timings, pairs, reuse, compressed)
     asked = demand(work, tpot, ttft, block.scenario.reserve)
     latency_reasons(block, grid, asked, reasons)
     rows, where, points = _rows(block, grid, asked, memory)
@@ -123,13 +116,13 @@ def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
     return [Evaluated(block, rows, extras, points, tuple(where), memory, losses)]
 
 
-def _memory(block: Block, reasons: Rejections) -> dict[tuple[int, int], ReplicaMemory]:
-    """Memory at every (context limit, batch size) that starts at all."""
+def _memory(block: Block, reasons: Rejections) -> dict[tuple[Setting, int], ReplicaMemory]:
+    """Memory at every (setting, batch size) that starts at all."""
     found = {}
     shape = block.shape
-    for limit in block.model.context_limits_tokens:
+    for setting in settings(block.model, shape.gpu):
         for batch in batch_sizes(block.model, shape.gpu):
-            memory = memory_of(block.model, shape, block.physics.usable, limit, batch)
+            memory = memory_of(block.model, shape, block.physics.usable, setting, batch)
             if isinstance(memory, Refusal):
                 reasons.add(
                     block.model.name,
@@ -137,10 +130,10 @@ def _memory(block: Block, reasons: Rejections) -> dict[tuple[int, int], ReplicaM
                     subject=f"on {shape.gpu.id} {shape.parallel} {shape.weights}",
                     count=1,
                     order=batch,
-                    choices={"context": f"ctx{limit}", "preset": shape.preset},
+                    choices={**setting_choices(block.model, setting), "preset": shape.preset},
                 )
             else:
-                found[limit, batch] = memory
+                found[setting, batch] = memory
     return found
 
 
@@ -160,7 +153,7 @@ def _losses(block: Block, reasons: Rejections) -> dict[int, tuple[int, str | Non
 
 
 def _rows(
-    block: Block, grid: Grid, asked: Demand, memory: dict[tuple[int, int], ReplicaMemory]
+    block: Block, grid: Grid, asked: Demand, memory: dict[tuple[Setting, int], ReplicaMemory]
 ) -> tuple[FloatArray, list[_Point], int]:
     """Load rows of every configuration that serves something; batch sizes that cannot matter are left out."""
     rows: list[FloatArray] = []
@@ -168,14 +161,14 @@ def _rows(
     points = 0
     position = {k: index for index, k in enumerate(block.own)}
     allowed = {k: operating_columns(block, grid, block.traffic(k)) for k in block.own}
-    for limit in sorted({limit for limit, _ in grid.pairs}):
-        own = [(row, k) for row, (at, k) in enumerate(grid.pairs) if at == limit]
-        batches = sorted(batch for at, batch in memory if at == limit)
-        pools = np.array([memory[limit, batch].pool_tokens for batch in batches], dtype=np.float64)
+    for setting in sorted({setting for setting, _ in grid.pairs}):
+        own = [(row, k) for row, (at, k) in enumerate(grid.pairs) if at == setting]
+        batches = sorted(batch for at, batch in memory if at == setting)
+        pools = np.array([memory[setting, batch].pool_tokens for batch in batches], dtype=np.float64)
         shape = (len(block.own), len(grid.tpot_ns), len(grid.ttft_ns))
         gpu, held, tokens = (np.full(shape, NOT_ELIGIBLE) for _ in range(3))
         for row, k in own:
-            part = block.served(limit, k)
+            part = block.served(setting.context_tokens, k)
             rate = float(block.items[k].peak_rps * part.served_share)
             good = np.zeros(shape[1:], dtype=bool)
             good[np.ix_(*allowed[k])] = True
@@ -199,7 +192,7 @@ def _rows(
                             ]
                         )
                     )
-                    where.append(_Point(limit, tpot, ttft, batches[b]))
+                    where.append(_Point(setting, tpot, ttft, batches[b]))
     for loads in rows:
         loads[:, loads[0] >= NOT_ELIGIBLE] = NOT_ELIGIBLE
     return np.array(rows), where, points
@@ -225,11 +218,11 @@ def _extras(block: Block, where: list[_Point], losses: dict[int, tuple[int, str 
     """Shares rejected and cut short, and quality loss where it is an objective, of every configuration."""
     by_limit = {}
     counts = "quality_loss" in block.scenario.objective
-    for limit in {point.limit for point in where}:
+    for limit in {point.setting.context_tokens for point in where}:
         row = []
         for k in block.own:
             part = block.served(limit, k)
             loss = losses[k][0] if k in losses and counts else 0
             row += [float(part.rejected), float(part.cut_short), float(loss)]
         by_limit[limit] = row
-    return np.array([by_limit[point.limit] for point in where], dtype=np.float64)
+    return np.array([by_limit[point.setting.context_tokens] for point in where], dtype=np.float64)

@@ -1,15 +1,19 @@
-"""The axes of a block (context limits, bands, operating promises), and why parts of them fall away."""
+"""The axes of a block (settings, bands, operating promises), and why parts of them fall away."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import ceil, isfinite
 
 import numpy as np
 
-from planner.candidates.physics import CONFIDENCE, Demand, Shape, ShapePhysics, operating_ns
+from planner.candidates.confidence import factors, operating_ns
+from planner.candidates.demand import Demand
+from planner.candidates.physics import ShapePhysics
 from planner.candidates.rejections import Rejections
-from planner.candidates.types import DemandItem
+from planner.candidates.settings import setting_choices
+from planner.candidates.types import DemandItem, Setting, Shape
 from planner.catalog.types import Bottleneck, Refusal
 from planner.scenario.types import ModelSpec, Scenario, TrafficClass
 from planner.traffic.lengths import Served, served
@@ -31,6 +35,11 @@ class Block:
         """The class of an item."""
         return self.scenario.traffic[self.items[k].class_name]
 
+    @property
+    def factors(self) -> tuple[Fraction, Fraction]:
+        """(TPOT, TTFT) by which the promises are widened."""
+        return factors(self.physics.band, self.scenario.reserve.confidence)
+
     def served(self, limit: int, k: int) -> Served:
         """What a context limit makes of an item."""
         return served(self.items[k].lengths, limit, self.traffic(k).reusable_prefix_ppm)
@@ -38,24 +47,28 @@ class Block:
 
 @dataclass
 class Grid:
-    """The axes of a block: (context limit, item) pairs, operating promises in nanoseconds (0: no TTFT promise)."""
+    """The axes of a block: (setting, item) pairs, operating promises in nanoseconds (0: no TTFT promise)."""
 
     block: Block
-    pairs: list[tuple[int, int]] = field(default_factory=list)
+    pairs: list[tuple[Setting, int]] = field(default_factory=list)
     tpot_ns: list[int] = field(default_factory=list)
     ttft_ns: list[int] = field(default_factory=list)
 
 
-def make_grid(block: Block, limits: set[int], losses: dict[int, tuple[int, str | None]], reasons: Rejections) -> Grid:
+def make_grid(
+    block: Block, settings: set[Setting], losses: dict[int, tuple[int, str | None]], reasons: Rejections
+) -> Grid:
     """Pairs that may be asked for, and the operating promises on offer."""
     grid = Grid(block)
-    for limit in sorted(limits):
-        grid.pairs += [(limit, k) for k in losses if _admitted(block, limit, k, reasons)]
-    tpot_factor, ttft_factor = CONFIDENCE[block.scenario.reserve.confidence]
+    limits = sorted({setting.context_tokens for setting in settings})
+    admitted = {limit: [k for k in losses if _admitted(block, limit, k, reasons)] for limit in limits}
+    for setting in sorted(settings):
+        grid.pairs += [(setting, k) for k in admitted[setting.context_tokens]]
+    tpot_factor, ttft_factor = block.factors
     slos = [block.traffic(k).slo for k in losses]
     tpots = sorted({operating_ns(slo.tpot_p95_us, tpot_factor) for slo in slos if slo.tpot_p95_us})
     ttfts = sorted({operating_ns(slo.ttft_p95_us, ttft_factor) for slo in slos if slo.ttft_p95_us})
-    alpha_s = block.physics.timing.alpha_s
+    alpha_s = block.physics.fit.alpha_s
     points = list(tpot_grid(tpots[-1] / 1e9, alpha_s)) if tpots else []
     if any(slo.tpot_p95_us is None for slo in slos):
         points += tpot_grid(None, alpha_s)
@@ -98,8 +111,8 @@ def _admitted(block: Block, limit: int, k: int, reasons: Rejections) -> bool:
 
 def latency_reasons(block: Block, grid: Grid, asked: Demand, reasons: Rejections) -> None:
     """Bands that no rate serves within their own promise: which promise failed, and what would do."""
-    tpot_factor, ttft_factor = CONFIDENCE[block.scenario.reserve.confidence]
-    for row, (limit, k) in enumerate(grid.pairs):
+    tpot_factor, ttft_factor = block.factors
+    for row, (setting, k) in enumerate(grid.pairs):
         traffic = block.traffic(k)
         own = operating_columns(block, grid, traffic)
         if asked.capacity_rps[row][np.ix_(*own)].max(initial=0.0) > 0:
@@ -126,14 +139,14 @@ def latency_reasons(block: Block, grid: Grid, asked: Demand, reasons: Rejections
             order=value,
             choices={
                 "weights": block.shape.weights, "parallel": str(block.shape.parallel),
-                "preset": block.shape.preset, "context": f"ctx{limit}",
+                "preset": block.shape.preset, **setting_choices(block.model, setting),
             },
         )  # fmt: skip
 
 
 def operating_columns(block: Block, grid: Grid, traffic: TrafficClass) -> tuple[list[int], list[int]]:
     """Operating promises that a class may run at: at least as tight as its own."""
-    tpot_factor, ttft_factor = CONFIDENCE[block.scenario.reserve.confidence]
+    tpot_factor, ttft_factor = block.factors
     slo = traffic.slo
     tpot = operating_ns(slo.tpot_p95_us, tpot_factor) if slo.tpot_p95_us else None
     ttft = operating_ns(slo.ttft_p95_us, ttft_factor) if slo.ttft_p95_us else None

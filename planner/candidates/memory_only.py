@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from planner.candidates.physics import Shape, batch_sizes, memory_of
 from planner.candidates.rejections import Rejections
-from planner.candidates.types import MemoryRow
+from planner.candidates.settings import batch_sizes, memory_of, setting_choices, settings
+from planner.candidates.types import MemoryRow, Setting, Shape
 from planner.catalog.types import Bottleneck, Refusal
 from planner.compression.policy import Usable
 from planner.memory.pool import ReplicaMemory
@@ -14,40 +14,43 @@ from planner.scenario.types import ModelSpec
 def memory_only(
     model: ModelSpec, shape: Shape, usable: Usable, latency: Refusal, reasons: Rejections
 ) -> list[MemoryRow]:
-    """Memory at every context limit that fits, and the refusals of all of them; the largest pool speaks.
+    """Memory at every setting that fits, and the refusals of all of them; the largest pool speaks.
 
     Context limits that do not fit are refused in a line of their own, which names memory and latency both.
     """
     rows = []
     batches = batch_sizes(model, shape.gpu)
-    for limit in model.context_limits_tokens:
-        found = _largest(model, shape, usable, limit, batches)
+    for setting in settings(model, shape.gpu):
+        limit = setting.context_tokens
+        found = _largest(model, shape, usable, setting, batches)
         choices = {"weights": shape.weights, "parallel": str(shape.parallel), "preset": shape.preset}
         if isinstance(found, Refusal):
             word = "memory does not fit" if found.bottleneck is Bottleneck.MEMORY else "memory"
             message = f"{word}: {found.message}; latency: {latency.message}"
             spoken = Refusal(latency.bottleneck, message, found.nearest or latency.nearest)
-            choices["context"], order, kind = f"ctx{limit}", float(limit), f"{latency.message} without memory"
+            choices |= setting_choices(model, setting)
+            order, kind = float(limit), f"{latency.message} without memory"
         else:
             batch, memory = found
-            rows.append(_row(model, shape, limit, batch, memory, latency.message))
+            rows.append(_row(model, shape, setting, batch, memory, latency.message))
             holds = f"{memory.printed_tokens:,} tokens at {_tokens(limit)} on {shape.parallel}"
             message = f"memory fits: {holds}; latency: {latency.message}"
             spoken = Refusal(latency.bottleneck, message, latency.nearest)
             order = -float(memory.printed_tokens) - limit / 2**32  # of equal pools the longer context speaks
-            choices["context"], kind = f"ctx{limit}", latency.message
+            choices |= setting_choices(model, setting)
+            kind = latency.message
         subject = f"on {shape.gpu.id}"
         reasons.add(model.name, spoken, subject=subject, kind=kind, count=len(batches), order=order, choices=choices)
     return rows
 
 
 def _largest(
-    model: ModelSpec, shape: Shape, usable: Usable, limit: int, batches: tuple[int, ...]
+    model: ModelSpec, shape: Shape, usable: Usable, setting: Setting, batches: tuple[int, ...]
 ) -> tuple[int, ReplicaMemory] | Refusal:
     """The largest batch size that starts, with its memory; the refusal of the smallest where none does."""
     refusal: Refusal | None = None
     for batch in reversed(batches):
-        memory = memory_of(model, shape, usable, limit, batch)
+        memory = memory_of(model, shape, usable, setting, batch)
         if not isinstance(memory, Refusal):
             return batch, memory
         refusal = memory
@@ -55,14 +58,14 @@ def _largest(
     return refusal
 
 
-def _row(model: ModelSpec, shape: Shape, limit: int, batch: int, memory: ReplicaMemory, reason: str) -> MemoryRow:
+def _row(model: ModelSpec, shape: Shape, setting: Setting, batch: int, memory: ReplicaMemory, reason: str) -> MemoryRow:
     return MemoryRow(
         model=model.name,
         gpu=shape.gpu.id,
         parallel=str(shape.parallel),
         weights=shape.weights,
         kv_preset=shape.preset,
-        context_limit_tokens=limit,
+        context_limit_tokens=setting.context_tokens,
         max_batch=batch,
         weights_bytes=memory.weights_bytes,
         available_kv_bytes=memory.available_kv_bytes,

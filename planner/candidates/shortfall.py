@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from planner.candidates.physics import Shape, batch_sizes, memory_of, usable_preset
+from planner.candidates.physics import usable_preset
+from planner.candidates.settings import batch_sizes, chunk_budgets, memory_of
+from planner.candidates.types import Setting, Shape
 from planner.catalog.types import BF16_KV, KvStorage, ModelFacts, Refusal
 from planner.compression.policy import Usable
 from planner.compression.table import load_presets
@@ -48,7 +50,8 @@ def _room(scenario: Scenario, model: ModelSpec) -> Iterator[tuple[Shape, int, in
             for weights in model.weights if parallel.gpus <= pool.gpus_per_node else ():
                 shape = Shape(pool.gpu, weights, parallel, "bf16")
                 usable = Usable("bf16", BF16_KV, "auto", Fraction(1), False, ())
-                memory = memory_of(model, shape, usable, PROBE_TOKENS, batch_sizes(model, pool.gpu)[0])
+                setting = Setting(chunk_budgets(model, pool.gpu)[0], PROBE_TOKENS)
+                memory = memory_of(model, shape, usable, setting, batch_sizes(model, pool.gpu)[0])
                 if not isinstance(memory, Refusal):
                     yield shape, memory.kv_bytes_per_token, memory.usable_blocks * memory.block_bytes
 

@@ -14,9 +14,10 @@ from planner.candidates.dominance import frontier
 from planner.candidates.grid import Block
 from planner.candidates.items import demand_items
 from planner.candidates.memory_only import memory_only
-from planner.candidates.physics import Shape, batch_sizes, shape_physics, usable_preset
+from planner.candidates.physics import shape_physics, usable_preset
 from planner.candidates.rejections import Rejections
-from planner.candidates.types import Candidate, CandidateTable, DemandItem, MemoryRow, Rejection
+from planner.candidates.settings import configurations
+from planner.candidates.types import Candidate, CandidateTable, DemandItem, MemoryRow, Rejection, Shape
 from planner.catalog.types import Bottleneck, GpuFacts, Refusal
 from planner.scenario.types import ModelSpec, Scenario
 
@@ -60,6 +61,7 @@ def build_table(scenario: Scenario) -> CandidateTable:
 def _choices(model: ModelSpec) -> dict[str, tuple[str, ...]]:
     """What the scenario lets the planner choose, as rejections name it."""
     return {
+        "chunk": tuple(f"chunk{budget}" for budget in model.engine_args.chunk_budgets),
         "context": tuple(f"ctx{limit}" for limit in model.context_limits_tokens),
         "parallel": tuple(str(shape) for shape in model.parallel),
         "preset": model.kv_presets,
@@ -109,7 +111,7 @@ def _shapes(scenario: Scenario, model: ModelSpec, gpu: GpuFacts, reasons: Reject
             model.name,
             Refusal(Bottleneck.PARALLEL, message, f"tp{largest}"),
             subject=f"on {gpu.id} {parallel}",
-            count=each * len(model.context_limits_tokens) * len(batch_sizes(model, gpu)),
+            count=each * configurations(model, gpu),
         )
 
 
@@ -130,7 +132,7 @@ def _blocks(
             usable,
             subject=shape.preset if per_preset else f"on {shape.gpu.id}",
             kind=usable.message,
-            count=len(model.context_limits_tokens) * len(batch_sizes(model, shape.gpu)),
+            count=configurations(model, shape.gpu),
             choices={"weights": shape.weights, "parallel": str(shape.parallel), "preset": shape.preset},
         )
         return []

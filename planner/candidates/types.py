@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from planner.catalog.types import Bottleneck
+from planner.catalog.parallel import Parallel
+from planner.catalog.types import Bottleneck, GpuFacts
 from planner.memory.pool import ReplicaMemory
+from planner.performance.provider import LatencyBand
 from planner.traffic.lengths import Band
 from planner.traffic.queueing import ReplicaTiming
 
@@ -55,6 +57,27 @@ class Demand:
     items: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What decides a replica's speed and its bytes a token."""
+
+    gpu: GpuFacts
+    weights: str
+    parallel: Parallel
+    preset: str
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What the engine is started with that the queueing forms see.
+
+    `chunk_tokens` are the tokens of one step (`max_num_batched_tokens`), `context_tokens` those of one request.
+    """
+
+    chunk_tokens: int
+    context_tokens: int
+
+
 @dataclass(frozen=True, order=True)
 class Config:
     """A replica configuration. The operating promise is what every class on it gets at least, after `confidence`.
@@ -73,16 +96,19 @@ class Config:
     tpot_limit_ns: int = 0
     ttft_limit_ns: int = 0
     parallel: str = ""
+    names_chunk: bool = False
+    """Whether the chunk budget is a choice, and so a part of the name."""
 
     @property
     def name(self) -> str:
         """A stable, readable name; it also breaks ties between plans of equal cost."""
         if not self.context_limit_tokens:
             return f"{self.model}/{self.gpu}"
+        chunk = f"/chunk{self.max_num_batched_tokens}" if self.names_chunk else ""
         ttft = f"/ttft{self.ttft_limit_ns}" if self.ttft_limit_ns else ""
         return (
             f"{self.model}/{self.gpu}/{self.parallel}/{self.weights}/{self.kv_preset}/ctx{self.context_limit_tokens}"
-            f"/seqs{self.max_batch}/tpot{self.tpot_limit_ns}{ttft}"
+            f"/seqs{self.max_batch}{chunk}/tpot{self.tpot_limit_ns}{ttft}"
         )
 
 
@@ -122,6 +148,7 @@ class Candidate:
     timing: ReplicaTiming | None
     loads: tuple[tuple[int, ItemLoad], ...]
     provider: str = ""
+    band: LatencyBand | None = None
     fit_mean_error: float = 0.0
     fit_max_error: float = 0.0
     estimated: tuple[str, ...] = ()

@@ -205,7 +205,7 @@ def _kv(subject: _Subject) -> list[Yaml]:
 
 def allowed_kv_share(plan: Plan) -> Fraction:
     """Mean share of a KV pool that the kv row allows: reserve.utilization / KV margin."""
-    from planner.candidates.physics import kv_margin
+    from planner.candidates.demand import kv_margin
 
     reserve = plan.scenario.reserve
     return Fraction(reserve.utilization_ppm, 1_000_000) / Fraction(str(kv_margin(reserve)))

@@ -192,6 +192,8 @@ def _deployment(scenario: Scenario, table: CandidateTable, part: Placed, pools: 
         routing=_routes(table.items, part),
         promises=promises_of.promises(scenario, table.items, part.candidate, part.shares, loads),
         notes=(*part.candidate.estimated, *part.candidate.cautions),
+        provider=part.candidate.provider,
+        band=part.candidate.band,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from planner.candidates import CandidateTable, Config
-from planner.candidates.physics import CONFIDENCE_SOURCE, preset_evidence
+from planner.candidates import Candidate, CandidateTable, Config
+from planner.candidates.confidence import factors
+from planner.candidates.physics import preset_evidence
 from planner.plan.types import BoundPlan, Deployment, Evidence
 from planner.scenario.types import Scenario
 
@@ -20,9 +21,19 @@ def evidence(scenario: Scenario, used: Sequence[Deployment], table: CandidateTab
                 name = f"{deployment.model} on {deployment.gpu}"
                 of_memory = candidate.memory.estimated if candidate.memory else ()
                 estimated = any(note not in of_memory for note in candidate.estimated)
-                rows.add(Evidence("performance", name, candidate.provider, estimated))
+                rows.add(Evidence("performance", name, f"{candidate.provider}; {_band(candidate)}", estimated))
                 break
     return tuple(sorted(rows, key=lambda row: (row.kind, row.id, row.text)))
+
+
+def _band(candidate: Candidate) -> str:
+    """The quantiles of measured over predicted of a provider, and what they rest on."""
+    band = candidate.band
+    if band is None:
+        return "no band"
+    tpot = " / ".join(f"{float(factor):.3g}" for factor in (band.tpot_p10, band.tpot_p50, band.tpot_p90))
+    ttft = " / ".join(f"{float(factor):.3g}" for factor in (band.ttft_p10, band.ttft_p50, band.ttft_p90))
+    return f"measured / predicted p10 / p50 / p90: TPOT {tpot}, TTFT {ttft} ({band.source})"
 
 
 def _same(deployment: Deployment, config: Config) -> bool:
@@ -101,10 +112,22 @@ def _cost(scenario: Scenario, amount: str | None) -> str:
     return "no plan" if amount is None else f"{scenario.currency}{Decimal(amount):,.2f} a month"
 
 
+def _confidence(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[str]:
+    """What the promises were widened by where that is a judgement; what was measured stands with its promise."""
+    confidence = scenario.reserve.confidence
+    for band in dict.fromkeys(deployment.band for deployment in used if deployment.band is not None):
+        tpot, ttft = factors(band, confidence)
+        if band.judgement and tpot == ttft == 1:
+            yield f"confidence {confidence}: latencies are taken as predicted, no band was measured"
+        elif band.judgement:
+            factor = f"TPOT x {float(tpot):.3g} and TTFT x {float(ttft):.3g} over the prediction"
+            yield f"confidence {confidence}: {factor}; {band.source}"
+
+
 def _warnings(scenario: Scenario, used: Sequence[Deployment], bounds: Mapping[str, BoundPlan]) -> Iterable[str]:
     physics = any(model.facts is not None for model in scenario.models.values())
     if physics:
-        yield f"confidence {scenario.reserve.confidence}: {CONFIDENCE_SOURCE[scenario.reserve.confidence]}"
+        yield from _confidence(scenario, used)
     yield from inferred_rules(scenario)
     for name in sorted(bounds):
         yield _bound(scenario, name, bounds[name])

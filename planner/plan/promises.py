@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from planner.candidates import Candidate, DemandItem
-from planner.candidates.physics import confidence_factors, predicted, provider_band
+from planner.candidates.confidence import band_text, factors
+from planner.candidates.demand import predicted
 from planner.plan.types import LoadRow, Promise, StepTimes
 from planner.scenario.types import Scenario, TrafficClass
 
@@ -57,7 +58,7 @@ def _class_promises(
     own: list[int],
     loads: Sequence[LoadRow],
 ) -> list[Promise]:
-    assert candidate.timing is not None
+    assert candidate.timing is not None and candidate.band is not None
     slo, rows = traffic.slo, []
     if slo.finish_within_us is not None:
         busiest = max(row.used_ppm for row in loads)
@@ -69,18 +70,19 @@ def _class_promises(
     gpu_time = sum((term.amount * term.share for term in loads[0].terms), Fraction(0))
     load = float(gpu_time / (candidate.unit * loads[0].replicas_counted))
     tpot, ttft = 0.0, 0.0
-    factor_tpot, factor_ttft = confidence_factors(scenario.reserve.confidence)
+    factor_tpot, factor_ttft = factors(candidate.band, scenario.reserve.confidence)
     for k in own:
         one_tpot, one_ttft = _predict(items, k, candidate, load, traffic.reusable_prefix_ppm)
         tpot, ttft = max(tpot, one_tpot), max(ttft, one_ttft)
-    band = provider_band(scenario.reserve.confidence)
+    provider = candidate.provider.partition(",")[0]
+    band = band_text(candidate.band, scenario.reserve.confidence)
     for metric, value, limit in (
-        ("tpot_p95", tpot * factor_tpot, slo.tpot_p95_us),
-        ("ttft_p95", ttft * factor_ttft, slo.ttft_p95_us),
+        ("tpot_p95", tpot * float(factor_tpot), slo.tpot_p95_us),
+        ("ttft_p95", ttft * float(factor_ttft), slo.ttft_p95_us),
     ):
         if limit is not None:
             rows.append(
-                Promise(traffic.name, metric, round(value * 1e6), limit, "roofline", band)  # type: ignore[arg-type]
+                Promise(traffic.name, metric, round(value * 1e6), limit, provider, band)  # type: ignore[arg-type]
             )
     return rows
 

@@ -201,6 +201,8 @@ def _ranges(scenario: Scenario) -> Iterator[tuple[str, int, int, int]]:
         if model.adjust is not None:
             yield f"{path}.adjust.memory_bytes_per_gpu", model.adjust.memory_bytes_per_gpu, 0, MAX_BYTES
             yield f"{path}.adjust.decode_time_ppm", model.adjust.decode_time_ppm, 0, 100 * PPM
+        for position, budget in enumerate(model.engine_args.chunk_budgets):
+            yield f"{path}.engine_args.max_num_batched_tokens[{position}]", budget, 1, MAX_TOKENS
         yield f"{path}.max_batch_min", model.max_batch_min, 1, MAX_INTEGER
         yield f"{path}.max_batch_max", model.max_batch_max or 1, 1, MAX_INTEGER
         yield f"{path}.replicas.min", model.replicas.min, 0, MAX_INTEGER

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Literal
 
 from planner.memory.pool import ReplicaMemory
+from planner.performance.provider import LatencyBand
 from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
 
@@ -115,6 +116,9 @@ class Deployment:
     routing: tuple[Route, ...]
     promises: tuple[Promise, ...]
     notes: tuple[str, ...]
+    provider: str = ""
+    """Who says how long steps take; empty with a capacity table, as `band` is None then."""
+    band: LatencyBand | None = None
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,8 @@ def _adjust(block: schema.AdjustBlock | None) -> Adjust | None:
 
 def _engine_args(block: schema.EngineArgsBlock) -> EngineArgs:
     share = block.gpu_memory_utilization
-    return EngineArgs(None if share is None else int(share * PPM), block.max_num_batched_tokens)
+    budgets = block.max_num_batched_tokens or ()
+    return EngineArgs(None if share is None else int(share * PPM), budgets[0] if len(budgets) == 1 else budgets or None)
 
 
 def _class(name: str, block: schema.ClassBlock) -> TrafficClass:

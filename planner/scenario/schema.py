@@ -80,12 +80,13 @@ class ReplicaRange(Block):
 
 
 class EngineArgsBlock(Block):
-    """Settings of the engine that are fixed; without them the engine's own defaults hold."""
+    """Settings of the engine; without them the engine's own defaults hold."""
 
     gpu_memory_utilization: MemoryUtilization | None = None
     """Share of the GPU's memory that the engine may use, as a plain number, as the engine writes it."""
-    max_num_batched_tokens: BatchTokens | None = None
-    """Tokens of one engine step, prefill chunks included."""
+    max_num_batched_tokens: Annotated[tuple[BatchTokens, ...], *ONE_OR_MANY] | None = None
+    """Tokens of one engine step, prefill chunks included: a list is a choice. Larger chunks serve prompts sooner, and
+    take activation memory from KV."""
 
 
 class AdjustBlock(Block):
@@ -136,7 +137,7 @@ class ModelBlock(Block):
     kv_presets: Annotated[tuple[PresetId, ...], *ONE_OR_MANY] | None = None
     """Ids of the preset table: how the KV cache is stored."""
     engine_args: EngineArgsBlock | None = None
-    """Engine settings that are fixed."""
+    """Engine settings in place of the engine's defaults."""
     adjust: AdjustBlock | None = None
     """Corrections to the prediction; shown in the plan as assumptions."""
     capacity_table: PathText | None = None

@@ -34,10 +34,16 @@ class Place:
 
 @dataclass(frozen=True)
 class EngineArgs:
-    """Engine settings that the user fixed; None is the engine's own default for the GPU."""
+    """Engine settings that the user fixed; None is the engine's own default for the GPU. A tuple is a choice."""
 
     gpu_memory_utilization_ppm: int | None = None
-    max_num_batched_tokens: int | None = None
+    max_num_batched_tokens: int | tuple[int, ...] | None = None
+
+    @property
+    def chunk_budgets(self) -> tuple[int, ...]:
+        """Token budgets of a step that the planner may choose from, small to large; none: the engine's default."""
+        given = self.max_num_batched_tokens
+        return (given,) if isinstance(given, int) else tuple(sorted(given or ()))
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,10 @@ class Limit:
     source: str
 
 
+Quantile = Literal["p10", "p50", "p90"]
+"""A point of measured over predicted latency. Scenarios say p50 or p90; p10 is the other edge of a plan at p90."""
+
+
 @dataclass(frozen=True)
 class Reserve:
     """What is kept free. `utilization_ppm` scales every load row; the KV margin is max(1.2, 1 / (1 -
@@ -180,7 +190,7 @@ class Reserve:
 
     utilization_ppm: int = 1_000_000
     kv_headroom_ppm: int = 0
-    confidence: Literal["p50", "p90"] = "p50"
+    confidence: Quantile = "p50"
     spare_nodes: int = 0
     spare_replicas: int = 0
 

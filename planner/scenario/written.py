@@ -102,7 +102,7 @@ def _model(model: ModelSpec) -> dict[str, Tree]:
         adjust=None if model.adjust is None else _adjust(model.adjust),
         engine_args=_given(
             gpu_memory_utilization=None if utilization is None else _decimal(Fraction(utilization, PPM)),
-            max_num_batched_tokens=_optional(args.max_num_batched_tokens),
+            max_num_batched_tokens=[f"{budget:_}" for budget in args.chunk_budgets],
         ),
         **common,
     )

@@ -5,24 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from planner import pipeline
+from planner.candidates.confidence import factors, operating_ns
+from planner.candidates.demand import SEQUENCE_MARGIN, kv_margin
 from planner.candidates.items import demand_items
-from planner.candidates.physics import (
-    CONFIDENCE,
-    SEQUENCE_MARGIN,
-    Shape,
-    kv_margin,
-    memory_of,
-    operating_ns,
-    shape_physics,
-    usable_preset,
-)
+from planner.candidates.physics import shape_physics, usable_preset
+from planner.candidates.settings import memory_of
+from planner.candidates.types import Setting, Shape
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
 from planner.traffic.lengths import served
 from planner.traffic.queueing import capacity_of, load_of, p95_ttft_of, workload
 
 ROOT = Path(__file__).parents[2]
-CONTEXT_TOKENS, SEQUENCES = 16_384, 96
+CHUNK_TOKENS, CONTEXT_TOKENS, SEQUENCES = 8_192, 16_384, 96
 
 
 def rows() -> list[tuple[str, str, str]]:
@@ -34,15 +29,15 @@ def rows() -> list[tuple[str, str, str]]:
     assert not isinstance(usable, Refusal)
     physics = shape_physics(model, shape, usable)
     assert not isinstance(physics, Refusal)
-    memory = memory_of(model, shape, physics.usable, CONTEXT_TOKENS, SEQUENCES)
+    memory = memory_of(model, shape, physics.usable, Setting(CHUNK_TOKENS, CONTEXT_TOKENS), SEQUENCES)
     assert not isinstance(memory, Refusal)
-    timing, fit = physics.timing, physics.fit
+    timing, fit = physics.timings[CHUNK_TOKENS], physics.fit
     item = next(k for k in demand_items(scenario)[0] if k.class_name == "chat" and k.weight_ppm == 1_000_000)
     assert item.band is not None
     part = served(item.band, CONTEXT_TOKENS, 0)
     slo = scenario.traffic["chat"].slo
     assert slo.tpot_p95_us and slo.ttft_p95_us
-    tpot_factor, ttft_factor = CONFIDENCE[scenario.reserve.confidence]
+    tpot_factor, ttft_factor = factors(physics.band, scenario.reserve.confidence)
     tpot_s = operating_ns(slo.tpot_p95_us, tpot_factor) / 1e9
     ttft_s = operating_ns(slo.ttft_p95_us, ttft_factor) / 1e9
     work = workload(part, timing)

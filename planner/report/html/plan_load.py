@@ -145,7 +145,7 @@ def latency(plan: Plan, most: int) -> Section:
     data: list[Datum] = [
         {
             "row": f"{promise.class_name} {METRICS[promise.metric]} on {name}",
-            "low": float(_low(plan, promise) * 100 / promise.limit_us),
+            "low": float(_low(plan, name, promise) * 100 / promise.limit_us),
             "high": float(_tightness(promise) * 100),
             "kind": METRICS[promise.metric],
             "text": numbers.time_pair(promise.predicted_us, promise.limit_us),
@@ -161,7 +161,7 @@ def latency(plan: Plan, most: int) -> Section:
             promise.class_name,
             METRICS[promise.metric],
             name,
-            numbers.duration(Fraction(round(_low(plan, promise)), 1000)),
+            numbers.duration(Fraction(round(_low(plan, name, promise)), 1000)),
             numbers.time_pair(promise.predicted_us, promise.limit_us),
             numbers.percent(round(_tightness(promise) * MICRO)),
             promise.provider,
@@ -193,10 +193,13 @@ def _tightness(promise: Promise) -> Fraction:
     return Fraction(promise.predicted_us, promise.limit_us)
 
 
-def _low(plan: Plan, promise: Promise) -> Fraction:
+def _low(plan: Plan, deployment: str, promise: Promise) -> Fraction:
     """The prediction before the scenario's confidence widened it; a batch class is not widened."""
-    from planner.candidates.physics import CONFIDENCE
+    from planner.candidates.confidence import factors
 
-    tpot, ttft = CONFIDENCE[plan.scenario.reserve.confidence]
+    band = plan.deployments[deployment].band
+    if band is None:
+        return Fraction(promise.predicted_us)
+    tpot, ttft = factors(band, plan.scenario.reserve.confidence)
     factor = {"tpot_p95": tpot, "ttft_p95": ttft}.get(promise.metric, Fraction(1))
     return promise.predicted_us / factor

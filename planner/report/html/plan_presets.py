@@ -263,7 +263,7 @@ def request_ratio(model: ModelSpec, storage: KvStorage, context_tokens: int) -> 
 
     facts, engine = model.memory_facts, model.engine
     assert facts is not None and engine is not None
-    batched = model.engine_args.max_num_batched_tokens or 8192
+    batched = max(model.engine_args.chunk_budgets, default=8192)
     plain, stored = (
         reserved_bytes(KvSetup(facts, engine, kind, Parallel(), context_tokens, batched), context_tokens)
         for kind in (BF16_KV, storage)

@@ -1,0 +1,130 @@
+"""What traffic asks of a shape: rates that a replica carries within an operating promise, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.candidates.types import DemandItem, Setting
+from planner.catalog.types import Refusal
+from planner.compression.policy import Usable
+from planner.compression.requests import codec_shape, mean_block_tokens
+from planner.scenario.types import ModelSpec, Reserve
+from planner.traffic.lengths import served
+from planner.traffic.queueing import (
+    ReplicaTiming,
+    Workload,
+    capacity_of,
+    load_of,
+    p95_tpot_of,
+    p95_ttft_of,
+    stack,
+    workload,
+)
+from planner.traffic.workload import BLOCK_SLACK_TOKENS
+
+FloatArray = NDArray[np.float64]
+
+SEQUENCE_MARGIN = 1.2
+"""Running sequences swing above their mean; with the TPOT limit in the formula 1.2 covers it (docs/model.md)."""
+
+
+def kv_margin(reserve: Reserve) -> float:
+    """The larger of the swing factor 1.2 and 1 / (1 - kv_headroom), not their product."""
+    return max(SEQUENCE_MARGIN, float(1 / (1 - Fraction(reserve.kv_headroom_ppm, 1_000_000))))
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Many (setting, item) pairs on one shape: rates that a replica carries and what they hold.
+
+    Axes: pair, operating TPOT, operating TTFT. `sequences` and `kv_tokens` are for one request/s, with margins.
+    """
+
+    capacity_rps: FloatArray
+    sequences: FloatArray
+    kv_tokens: FloatArray
+    idle_tpot_s: FloatArray
+    idle_ttft_s: FloatArray
+
+
+def workloads(
+    timings: Mapping[int, ReplicaTiming],
+    pairs: list[tuple[Setting, DemandItem]],
+    reusable_ppm: dict[str, int],
+    compressed: Compressed | None = None,
+) -> Workload:
+    """Moments of (setting, item) pairs as columns; only pairs of which some prompt fits may be asked."""
+    return stack(
+        [
+            _moments(timings[setting.chunk_tokens], setting.context_tokens, item, reusable_ppm, compressed)
+            for setting, item in pairs
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """KV that is compressed after the prefill: which composition, on which shape, in blocks of how many tokens."""
+
+    codec: str
+    layers: int
+    head_dim: int
+    block_tokens: int
+
+
+def compressed_of(model: ModelSpec, usable: Usable) -> Compressed | None:
+    """How requests are compressed; None where every token takes the same bytes from the start."""
+    if not usable.codec or model.memory_facts is None or model.engine is None:
+        return None
+    shape = codec_shape(usable.codec, model.memory_facts)
+    return None if isinstance(shape, Refusal) else Compressed(usable.codec, *shape, model.engine.block_tokens)
+
+
+def _moments(
+    timing: ReplicaTiming,
+    limit: int,
+    item: DemandItem,
+    reusable_ppm: dict[str, int],
+    compressed: Compressed | None,
+) -> Workload:
+    """Moments of one pair. A compressed request holds fewer tokens of the pool once it decodes, and as many before;
+    the time of its steps is that of all its tokens, since no kernel was measured that reads fewer."""
+    work = workload(served(item.lengths, limit, reusable_ppm[item.class_name]), timing)
+    if compressed is None:
+        return work
+    band, shape = item.lengths, (compressed.layers, compressed.head_dim)
+    tokens = mean_block_tokens(compressed.codec, shape, band.prompts, band.outputs, limit, compressed.block_tokens)
+    return replace(work, resident_tokens=tokens - BLOCK_SLACK_TOKENS)
+
+
+def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Reserve) -> Demand:
+    """Capacity and holdings of every pair at every operating promise (infinite TTFT: no promise)."""
+    by_tpot = capacity_of(work, tpot_s[None, :], np.inf).tpot_rps
+    by_ttft = capacity_of(work, np.inf, ttft_s[None, :]).ttft_rps
+    rates = np.minimum(by_tpot[:, :, None], by_ttft[:, None, :])
+    # Held at the rate that TPOT alone allows: a looser TTFT then never holds more (docs/decisions/0008).
+    bounded = np.where(np.asarray(work.decode_steps) > 0, by_tpot, rates.min(axis=2))
+    held = load_of(work, tpot_s[None, :], bounded)
+    sequences = np.broadcast_to(held.sequences[:, :, None], rates.shape)
+    kv_tokens = np.broadcast_to(held.kv_tokens[:, :, None], rates.shape)
+    none = np.zeros((rates.shape[0], 1))
+    return Demand(
+        rates,
+        sequences * SEQUENCE_MARGIN,
+        kv_tokens * kv_margin(reserve),
+        p95_tpot_of(work, none)[:, 0],
+        p95_ttft_of(work, none)[:, 0],
+    )
+
+
+def predicted(
+    timing: ReplicaTiming, item: DemandItem, context_tokens: int, reusable_ppm: int, rate_rps: float
+) -> tuple[float, float]:
+    """p95 TPOT and TTFT in seconds of one item alone at a rate on one replica."""
+    work = workload(served(item.lengths, context_tokens, reusable_ppm), timing)
+    return float(p95_tpot_of(work, rate_rps)), float(p95_ttft_of(work, rate_rps))
