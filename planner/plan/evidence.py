@@ -115,6 +115,8 @@ def _cost(scenario: Scenario, amount: str | None) -> str:
 def _confidence(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[str]:
     """What the promises were widened by where that is a judgement; what was measured stands with its promise."""
     confidence = scenario.reserve.confidence
+    if not used and confidence != "p50":
+        yield f"confidence {confidence}: promises are divided by that quantile of measured over predicted latency"
     for band in dict.fromkeys(deployment.band for deployment in used if deployment.band is not None):
         tpot, ttft = factors(band, confidence)
         if band.judgement and tpot == ttft == 1:
