@@ -65,6 +65,9 @@ CODES: dict[str, str] = {
     "KV702": "a capacity table with mistakes",
     "KV703": "an allowed preset row that does not exist",
     "KV704": "a price list that cannot be used",
+    "KV711": "a trace that cannot be read",
+    "KV712": "a file that is no trace",
+    "KV713": "a trace with too many bad rows",
     "KV801": "a plan file that cannot be read",
     "KV802": "a plan file that is not JSON",
     "KV803": "a JSON file that is not a plan",
@@ -80,4 +83,4 @@ CODES: dict[str, str] = {
     "KV962": "an export that lacks a checkpoint or an image",
 }
 """Code -> meaning. The hundreds: 1 YAML, 2 values and units, 3 keys, 4 references and relations, 5 not
-supported yet, 6 files, 7 presets and capacity tables, 8 plan documents, 95 git revisions, 96 exports."""
+supported yet, 6 files, 7 presets, capacity tables and traces, 8 plan documents, 95 git revisions, 96 exports."""

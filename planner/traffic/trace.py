@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ TOLERATED_BAD_SHARE = 0.05
 """More than one bad row in twenty is not a damaged log but another kind of file."""
 
 SHOWN_BAD_ROWS = 20
+MOST_ROWS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def read_trace(path: str | Path) -> Trace:
             columns, batches = read_batches(lines)
             for batch in batches:
                 found.add(columns, batch)
+                if found.good_rows > MOST_ROWS:
+                    raise UnreadableError(f"it has more than {MOST_ROWS:,} requests; cut it into parts")
                 if found.is_hopeless:
                     break
         digest = sha256(Path(path))
@@ -132,7 +136,10 @@ class _Found:
         """Takes the good rows of a batch."""
         arrival = times(batch.times, columns.time_unit_ns)
         prompt, output = tokens(batch.inputs), tokens(batch.outputs)
+        hashes = _flat_hashes(batch.hashes) if columns.hashes is not None else None
         reasons = _reasons(batch, columns, arrival, prompt, output)
+        if columns.hashes is not None and hashes is None:
+            reasons = _with_hash_reasons(reasons, batch, ".".join(columns.hashes))
         keep = [index for index, reason in enumerate(reasons) if not reason] if reasons else None
         if reasons:
             wrong = [index for index, reason in enumerate(reasons) if reason]
@@ -144,15 +151,15 @@ class _Found:
         self.outputs.append(_kept(output, keep))
         self.good_rows += len(self.arrivals_ns[-1])
         if columns.hashes is not None:
-            rows = batch.hashes if keep is None else [batch.hashes[index] for index in keep]
-            self._add_hashes(rows)
+            if hashes is None or keep is not None:
+                hashes = _flat_hashes([batch.hashes[index] for index in keep or ()])
+            assert hashes is not None  # rows with other hashes are not kept
+            self._add_hashes(*hashes)
 
-    def _add_hashes(self, rows: Sequence[object]) -> None:
-        lists = [row for row in rows if isinstance(row, list)]
-        self.hash_counts.append(np.array([len(row) for row in lists], dtype=np.int64))
-        flat = np.array(list(chain.from_iterable(lists)), dtype=np.int64)
+    def _add_hashes(self, flat: NDArray[np.int64], counts: IntArray) -> None:
         small = len(flat) == 0 or (int(flat.min()) >= -(2**31) and int(flat.max()) < 2**31)
         self.hashes.append(flat.astype(np.int32) if small else flat)
+        self.hash_counts.append(counts)
 
     def trace(self, path: str, columns: Columns, digest: str) -> Trace:
         """Everything in order of arrival."""
@@ -206,17 +213,26 @@ def _reasons(batch: Batch, columns: Columns, *parsed: list[int | Wrong] | IntArr
             for index, value in enumerate(values):
                 if isinstance(value, Wrong) and index not in batch.wrong:
                     found.setdefault(index, []).append(f"{'.'.join(path)}: {value.reason}")
-    if columns.hashes is not None:
-        for index, row in enumerate(batch.hashes):
-            if index not in found and not _are_hashes(row):
-                found[index] = [f"{'.'.join(columns.hashes)}: no list of whole numbers"]
     return ["; ".join(found.get(index, ())) for index in range(len(batch.lines))] if found else []
 
 
-def _are_hashes(row: object) -> bool:
-    if not isinstance(row, list) or not set(map(type, row)) <= {int}:
-        return False
-    return not row or (min(row) >= -(2**63) and max(row) < 2**63)
+def _with_hash_reasons(reasons: list[str], batch: Batch, column: str) -> list[str]:
+    wrong = ["" if _flat_hashes([row]) else f"{column}: no list of whole numbers" for row in batch.hashes]
+    return [own or hashes for own, hashes in zip(reasons or [""] * len(wrong), wrong, strict=True)]
+
+
+def _flat_hashes(rows: Sequence[object]) -> tuple[NDArray[np.int64], IntArray] | None:
+    """All hashes of rows one after another, and how many each row has; None where a row has no whole numbers."""
+    if not set(map(type, rows)) <= {list}:
+        return None
+    lists = cast("Sequence[list[int]]", rows)
+    flat = list(chain.from_iterable(lists))
+    if not set(map(type, flat)) <= {int}:
+        return None
+    try:
+        return np.array(flat, dtype=np.int64), np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+    except OverflowError:
+        return None
 
 
 def _too_many(path: str, columns: Columns, found: _Found) -> Iterator[Diagnostic]:

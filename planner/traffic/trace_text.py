@@ -17,6 +17,9 @@ BLOCK_CHARS = 4 * 1024**2
 MOST_LINE_CHARS = 256 * 1024**2
 """A line of a request log holds one request; only a whole benchmark in one JSON document is longer than kilobytes."""
 
+BLANK_LINES = 100_000
+"""So many blank lines, and nine in ten of all, are no log but the padding of a file that unpacks to anything."""
+
 GZIP_MAGIC = b"\x1f\x8b"
 OTHER_PACKINGS = {
     b"PK\x03\x04": "a zip archive",
@@ -36,10 +39,12 @@ class UnreadableError(ValueError):
 
 @dataclass
 class Lines:
-    """The lines of one file in blocks of some megabytes, without their ends; `chars` counts what was read."""
+    """The lines of one file in blocks of some megabytes, without their ends, and how much was read."""
 
     stream: io.TextIOWrapper
     chars: int = 0
+    lines: int = 0
+    blank: int = 0
 
     def blocks(self) -> Iterator[list[str]]:
         """All lines, in lists that are never empty.
@@ -51,7 +56,7 @@ class Lines:
         while text := self._read():
             head, newline, tail = text.rpartition("\n")
             if newline:
-                yield ("".join(rest) + head).split("\n")
+                yield self._counted(("".join(rest) + head).split("\n"))
                 rest = []
             rest.append(tail)
             if sum(map(len, rest)) > MOST_LINE_CHARS:
@@ -59,6 +64,15 @@ class Lines:
         last = "".join(rest)
         if last:
             yield [last]
+
+    def _counted(self, block: list[str]) -> list[str]:
+        self.lines += len(block)
+        self.blank += block.count("")
+        if self.blank > max(BLANK_LINES, 0.9 * self.lines):
+            raise UnreadableError(
+                f"{self.blank:,} of its first {self.lines:,} lines are blank; no request log is like that"
+            )
+        return block
 
     def _read(self) -> str:
         try:
@@ -86,18 +100,16 @@ def open_lines(path: Path) -> Lines:
             raise UnreadableError("it is not a regular file")
         if path.stat().st_size > MOST_FILE_BYTES:
             raise UnreadableError(f"it is larger than {MOST_FILE_BYTES:,} bytes; cut it into parts")
-        raw = path.open("rb")
-        start = raw.read(8)
-        raw.seek(0)
+        with path.open("rb") as raw:
+            start = raw.read(8)
     except OSError as error:
         raise UnreadableError((error.strerror or str(error)).lower()) from error
     except ValueError as error:
         raise error if isinstance(error, UnreadableError) else UnreadableError("its name is not a file name") from error
     for magic, kind in OTHER_PACKINGS.items():
         if start.startswith(magic):
-            raw.close()
             raise UnreadableError(f"it is {kind}; unpack or save it as UTF-8 text, or pack it with gzip")
-    unpacked = gzip.GzipFile(fileobj=raw) if start.startswith(GZIP_MAGIC) else raw
+    unpacked = gzip.open(path) if start.startswith(GZIP_MAGIC) else path.open("rb")  # noqa: SIM115 (closed with Lines)
     return Lines(io.TextIOWrapper(unpacked, encoding="utf-8-sig", errors="replace"))
 
 

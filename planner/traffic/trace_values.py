@@ -6,6 +6,7 @@ Times are nanoseconds, as integers: epoch times lose nothing, and differences ar
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,8 @@ _DATE = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:[.,](\d{1,12}))?\s*(Z|UTC|[+-]\d{2}:?\d{2})?", re.ASCII
 )
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:_\d+)*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+DATE_SIGNS = (4, 7, 13, 16)
+"""Where the hyphens and colons of a date stand."""
 MOST_NUMBER_CHARS = 40
 SHOWN_CHARS = 40
 
@@ -135,9 +138,16 @@ def _dates(values: Sequence[object]) -> IntArray | None:
         if not bool(np.char.endswith(texts, offset).all()):
             return None
         texts = np.asarray([text[: -len(offset)] for text in cast("Sequence[str]", values)])
+    letters = texts.view("U1").reshape(len(texts), -1)
+    if letters.shape[1] < len("2023-11-16 18:17:03") or not bool(
+        (letters[:, DATE_SIGNS] == ["-", "-", ":", ":"]).all()
+    ):
+        return None
     try:
-        found = texts.astype("datetime64[ns]")
-    except (ValueError, OverflowError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # another zone further down
+            found = texts.astype("datetime64[ns]")
+    except (ValueError, OverflowError, Warning):
         return None
     return None if bool(np.isnat(found).any()) else found.astype(np.int64) - _offset_ns(offset)
 
