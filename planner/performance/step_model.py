@@ -5,6 +5,7 @@ from __future__ import annotations
 from planner.catalog.types import Bottleneck, Refusal
 from planner.performance.provider import ProviderName, StepModel, StepRequest
 from planner.performance.roofline import roofline
+from planner.performance.silicon import silicon
 
 
 def step_model(request: StepRequest, provider: ProviderName = "roofline") -> StepModel | Refusal:
@@ -19,4 +20,6 @@ def step_model(request: StepRequest, provider: ProviderName = "roofline") -> Ste
     """
     if provider == "roofline":
         return roofline(request)
+    if provider == "silicon":
+        return silicon(request)
     return Refusal(Bottleneck.ENGINE, f"the provider {provider} is not available", nearest="roofline")

@@ -119,7 +119,15 @@ def read_rows(path: Path) -> tuple[list[Row], Counter[str]]:
         reason = _left_out(raw, plain)
         if reason is None:
             row = _row(raw)
-            key = (row.model, row.gpu, row.engine, row.input_tokens, row.output_tokens, row.ttft_s, row.tpot_s)
+            key = (
+                row.model,
+                row.gpu,
+                row.engine,
+                row.input_tokens,
+                row.output_tokens,
+                f"{row.ttft_s:.5g}",
+                f"{row.tpot_s:.5g}",
+            )
             reason = "the same measurement stands in the file under another id" if key in seen else None
             seen.add(key)
         if reason is None:
