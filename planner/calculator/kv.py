@@ -50,8 +50,8 @@ def answer(inputs: Inputs) -> KvAnswer:
         InputError: the shape or the storage does not go with the model.
     """
     setting, taken, warnings = setting_of(inputs)
-    upper = _figures_or_raise(inputs.model, setting)
-    lower = None if inputs.low is None else _figures_or_raise(inputs.low, setting)
+    upper = figures_or_raise(inputs.model, setting)
+    lower = None if inputs.low is None else figures_or_raise(inputs.low, setting)
     if lower is not None:
         lower, upper = _ordered(lower, upper)
     return KvAnswer(
@@ -96,7 +96,12 @@ def _extreme(pick: Callable[[int, int], int], one: Row, two: Row) -> int | None:
     return pick(one.fitting_sequences, two.fitting_sequences)
 
 
-def _figures_or_raise(model: ModelFacts, setting: Setting) -> Figures:
+def figures_or_raise(model: ModelFacts, setting: Setting) -> Figures:
+    """All figures of a model.
+
+    Raises:
+        InputError: the shape or the storage does not go with the model.
+    """
     found = figures(model, setting)
     if isinstance(found, Refusal):
         flag, code = REFUSED.get(found.bottleneck, ("MODEL", "KV417"))

@@ -89,12 +89,12 @@ def read_query(
     Returns:
         The question, with None for what could not be read, and every mistake in the order of the flags.
     """
-    reader = _Reader(flags)
+    reader = FlagReader(flags)
     query = KvQuery(
         model=model,
         base_dir=base_dir,
-        contexts_tokens=reader.read("context", _list_of(parse_tokens)) or (),
-        batches=reader.read("batch", _list_of(lambda text: parse_integer(text, "8", 1, MAX_SEQUENCES))) or (),
+        contexts_tokens=reader.read("context", list_of(parse_tokens)) or (),
+        batches=reader.read("batch", list_of(lambda text: parse_integer(text, "8", 1, MAX_SEQUENCES))) or (),
         preset=reader.text("preset"),
         kv_dtype=reader.text("kv-dtype"),
         shape=_shape(reader, ep),
@@ -117,7 +117,7 @@ def read_query(
     return query, tuple(reader.mistakes)
 
 
-class _Reader:
+class FlagReader:
     """Reads flag after flag and keeps what went wrong."""
 
     def __init__(self, flags: Mapping[str, str | None]) -> None:
@@ -125,9 +125,11 @@ class _Reader:
         self.mistakes: list[Mistake] = []
 
     def text(self, flag: str) -> str | None:
+        """The text of a flag as typed; None where it was not given."""
         return self._flags.get(flag)
 
     def read(self, flag: str, parse: Callable[[str], _T]) -> _T | None:
+        """The value of a flag; None where it was not given or cannot be read."""
         text = self._flags.get(flag)
         if text is None:
             return None
@@ -138,7 +140,7 @@ class _Reader:
             return None
 
 
-def _list_of(parse: Callable[[str], int]) -> Callable[[str], tuple[int, ...]]:
+def list_of(parse: Callable[[str], int]) -> Callable[[str], tuple[int, ...]]:
     """A reader of values with commas between them, each named once, as given."""
 
     def read(text: str) -> tuple[int, ...]:
@@ -163,7 +165,7 @@ def _choice(values: Mapping[str, _T]) -> Callable[[str], _T]:
     return read
 
 
-def _shape(reader: _Reader, ep: bool) -> Parallel | None:
+def _shape(reader: FlagReader, ep: bool) -> Parallel | None:
     """`--parallel tp4-pp2`, or the parts by their own flags; both at once do not mix."""
     whole = reader.text("parallel")
     parts = {part: reader.read(part, lambda text: parse_integer(text, "4", 1, 4_096)) for part in PARTS}

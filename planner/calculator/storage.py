@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from planner.catalog.types import BF16_KV, EngineRules, GpuFacts, KvStorage, ModelFacts, Refusal
 from planner.units import quote
@@ -47,6 +48,8 @@ class Storage:
     preset: str | None
     source: str
     warnings: tuple[str, ...] = ()
+    decode_time_factor: Fraction = Fraction(1)
+    """What the preset's published TPOT is to that of 16-bit KV."""
 
 
 def storage_of_flag(engine: EngineRules, text: str) -> Storage | str:
@@ -108,7 +111,9 @@ def storage_of_preset(
         verdict = judge(preset, engine=engine, gpu=each, model=model, policy=policy, weights=weights)
         if isinstance(verdict, Usable):
             words = verdict.warnings if gpu is not None else ()
-            return Storage(verdict.storage, verdict.flag, preset_id, preset.ratio_evidence, words)
+            return Storage(
+                verdict.storage, verdict.flag, preset_id, preset.ratio_evidence, words, verdict.decode_time_factor
+            )
         refused = refused or verdict
     assert refused is not None  # the catalog has GPUs
     return refused.message + (f"; nearest: {refused.nearest}" if refused.nearest else "")

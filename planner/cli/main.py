@@ -16,6 +16,7 @@ from planner.cli.export import export
 from planner.cli.init import init
 from planner.cli.interrupt import watch_interrupts
 from planner.cli.kv import kv
+from planner.cli.latency import latency
 from planner.cli.locked import locked
 from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, INTERRUPTED, fail
 from planner.cli.profile import profile
@@ -40,6 +41,7 @@ def kvplan() -> None:
       kvplan solve scenarios/prod.yaml -o plan.json
       kvplan check plan.json
       kvplan kv llama-3.1-8b --gpu h100-sxm-80gb
+      kvplan latency llama-3.1-8b --gpu h100-sxm-80gb --input 1024 --output 256
       kvplan profile list
 
     \b
@@ -57,6 +59,7 @@ for command in (
     what_if,
     sweep,
     kv,
+    latency,
     profile,
     report,
     export,

@@ -81,6 +81,8 @@ CODES: dict[str, str] = {
     "KV810": "a lock file that cannot be read",
     "KV961": "an export that this plan cannot give",
     "KV962": "an export that lacks a checkpoint or an image",
+    "KV970": "a replica that no provider can time",
 }
 """Code -> meaning. The hundreds: 1 YAML, 2 values and units, 3 keys, 4 references and relations, 5 not
-supported yet, 6 files, 7 presets, capacity tables and traces, 8 plan documents, 95 git revisions, 96 exports."""
+supported yet, 6 files, 7 presets, capacity tables and traces, 8 plan documents, 95 git revisions, 96 exports,
+97 latencies."""
