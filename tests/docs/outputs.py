@@ -42,8 +42,12 @@ GIT = {
 
 def documents() -> list[Path]:
     """The documents with output blocks."""
-    pages = [ROOT / "docs" / name for name in ("cli.md", "compression.md", "incident.md", "kv.md", "tutorial.md")]
-    return [ROOT / "README.md", *pages, *sorted(ROOT.glob("examples/*/README.md"))]
+    pages = ("cli", "compression", "incident", "kv", "latency", "tutorial")
+    return [
+        ROOT / "README.md",
+        *(ROOT / f"docs/{name}.md" for name in pages),
+        *sorted(ROOT.glob("examples/*/README.md")),
+    ]
 
 
 def examples() -> list[Path]:
