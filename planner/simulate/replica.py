@@ -61,16 +61,26 @@ class Totals:
 class Replica:
     """State of one replica. `now_s` is the end of its last step, and the start of the next."""
 
-    def __init__(self, rules: ReplicaRules, steps: Steps, hash_tokens: int = 0, sample_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        rules: ReplicaRules,
+        steps: Steps,
+        hash_tokens: int = 0,
+        sample_s: float = 10.0,
+        name: str = "",
+        now_s: float = 0.0,
+    ) -> None:
         self.rules = rules
+        self.name = name
+        self.started_s = now_s
         self.pool = BlockPool(rules.pool, hash_tokens)
         self.totals = Totals()
-        self.now_s = 0.0
+        self.now_s = now_s
         self.alive = True
         self.samples: list[tuple[float, int, int, int]] = []
-        """(seconds, running, waiting, blocks held), one every `sample_s` of simulated time."""
-        self._sample_s = sample_s
-        self._next_sample_s = sample_s
+        """(seconds, running, waiting, blocks held), every `sample_s` of simulated time while it works."""
+        self.sample_s = sample_s
+        self._next_sample_s = (now_s // sample_s + 1) * sample_s
         self._steps = steps
         self._step = 0
         self._batch = 0
@@ -97,8 +107,7 @@ class Replica:
         room = self.rules.context_limit_tokens - request.prompt_tokens
         request.output_tokens = min(request.output_tokens, room)
         if room <= 0 or not self.pool.holds(request.prompt_tokens, request.output_tokens):
-            request.refused = True
-            request.end_s = now_s
+            request.refuse(now_s)
             return
         if not self.busy:
             self.now_s = max(self.now_s, now_s)
@@ -254,4 +263,4 @@ class Replica:
         running = self._batch + len(self._prefilling)
         while self.now_s >= self._next_sample_s:
             self.samples.append((self._next_sample_s, running, len(self._waiting), held))
-            self._next_sample_s += self._sample_s
+            self._next_sample_s += self.sample_s

@@ -29,10 +29,10 @@ class Request:
         "private_blocks",
         "prompt_tokens",
         "refused",
-        "replica",
         "retries",
         "reusable_tokens",
         "shared",
+        "site",
         "started_s",
         "todo_tokens",
     )
@@ -56,7 +56,7 @@ class Request:
         """Prompt tokens that count as found cached, where no hashes say which."""
         self.hashes = hashes
         """Blocks of the prompt by content, first to last."""
-        self.replica = -1
+        self.site = -1
         self.started_s = -1.0
         self.first_s = -1.0
         self.end_s = -1.0
@@ -81,6 +81,11 @@ class Request:
         self.shared: list[int] = []
         self.joined_step = -1
         self.finish_step = -1
+
+    def refuse(self, now_s: float) -> None:
+        """Nobody takes it."""
+        self.refused = True
+        self.end_s = now_s
 
     @property
     def remaining_tokens(self) -> int:

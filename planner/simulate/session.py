@@ -1,0 +1,164 @@
+"""A plan, the traffic to replay, and the replays: everything between a plan document and its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from planner.candidates.physics import confidence_factors
+from planner.errors import Diagnostic, InputError
+from planner.plan.types import Plan
+from planner.simulate.fleet import Fleet, Node, fleet_of
+from planner.simulate.judge import verdicts
+from planner.simulate.measure import measured
+from planner.simulate.replay import FOREVER, Failure, Run, block_sizes, replay
+from planner.simulate.router import Policy
+from planner.simulate.stream import WARM_UP_S, Stream, generated, replayed
+from planner.simulate.types import Simulation
+from planner.traffic.trace import Trace, read_trace
+
+Progress = Callable[[str], None]
+
+MOST_REQUESTS = 5_000_000
+"""Requests of one replay: about half a gigabyte, and minutes."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to replay.
+
+    `traces` are files by class, each `scale` times as fast; the other classes are generated at their peak rate, their
+    gaps with `cv`. `fail` is empty, `node` (the one whose loss takes the largest part of a deployment), or a node's
+    name such as `h100-reserved/2`; it is lost in the busiest minute.
+    """
+
+    traces: Mapping[str, str] = field(default_factory=dict)
+    scale: float = 1.0
+    seeds: tuple[int, ...] = (1,)
+    policy: Policy = "by_length"
+    cv: float = 1.0
+    fail: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The figures, and the runs that they come from."""
+
+    simulation: Simulation
+    runs: tuple[Run, ...]
+
+
+def simulate(plan: Plan, question: Question, source: str, progress: Progress | None = None) -> Answer:
+    """Replays a plan once for every seed.
+
+    Raises:
+        InputError: a trace cannot be read, a class or node is not in the plan, or there is nothing to replay.
+    """
+    fleet = fleet_of(plan, source)
+    traces = _traces(plan, fleet, question, source)
+    scenario = plan.scenario
+    factors = confidence_factors(scenario.reserve.confidence)
+    tpot_ttft = (factors[0], factors[1])
+    slos = {name: traffic.slo for name, traffic in scenario.traffic.items()}
+    runs, results = [], []
+    for seed in question.seeds:
+        streams = streams_of(plan, fleet, traces, question, seed)
+        _sane(streams, source)
+        failure = _failure(fleet, streams, question.fail, source) if question.fail else None
+        if progress is not None:
+            progress(f"replaying {sum(len(s.arrival_s) for s in streams):,} requests, seed {seed}")
+        run = replay(fleet, streams, policy=question.policy, seed=seed, failure=failure)
+        runs.append(run)
+        results.append(measured(run, slos, tpot_ttft))
+    simulation = Simulation(
+        plan=source,
+        plan_hash=plan.hash,
+        confidence=scenario.reserve.confidence,
+        verdicts=verdicts(plan, runs, results),
+        replays=tuple(results),
+        left_out=fleet.left_out,
+        traces={name: trace.sha256 for name, trace in sorted(traces.items())},
+        sources={stream.class_name: stream.source for stream in runs[0].streams},
+    )
+    return Answer(simulation, tuple(runs))
+
+
+def streams_of(
+    plan: Plan, fleet: Fleet, traces: Mapping[str, Trace], question: Question, seed: int
+) -> tuple[Stream, ...]:
+    """A stream for every class that can be simulated; generated ones last as long as the longest trace."""
+    longest = max((trace.duration_s / question.scale for trace in traces.values()), default=None)
+    streams = []
+    for number, name in enumerate(sorted(fleet.routing)):
+        traffic = plan.scenario.traffic[name]
+        if name in traces:
+            reusable = traffic.reusable_prefix_ppm
+            streams.append(replayed(traces[name], name, scale=question.scale, reusable_ppm=reusable))
+        else:
+            rng = np.random.default_rng((seed, number))
+            streams.append(generated(traffic, rng, cv=question.cv, seconds=longest))
+    return tuple(streams)
+
+
+def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[str, Trace]:
+    problems = []
+    for name in question.traces:
+        if name not in plan.scenario.traffic:
+            known = ", ".join(sorted(plan.scenario.traffic))
+            problems.append(
+                Diagnostic(source, 0, 0, "KV721", f"the plan has no traffic class {name!r}; it has {known}")
+            )
+        elif name in fleet.left_out:
+            problems.append(Diagnostic(source, 0, 0, "KV721", f"{name} cannot be simulated: {fleet.left_out[name]}"))
+    if not fleet.routing:
+        reasons = "; ".join(sorted(set(fleet.left_out.values()))) or f"the plan is {plan.status}"
+        problems.append(Diagnostic(source, 0, 0, "KV722", f"nothing in this plan can be simulated: {reasons}"))
+    if problems:
+        raise InputError(problems)
+    return {name: read_trace(path) for name, path in sorted(question.traces.items())}
+
+
+def _sane(streams: tuple[Stream, ...], source: str) -> None:
+    count = sum(len(stream.arrival_s) for stream in streams)
+    if count > MOST_REQUESTS:
+        text = f"{count:,} requests are too many for one replay (at most {MOST_REQUESTS:,}); cut the trace"
+        raise InputError([Diagnostic(source, 0, 0, "KV723", text)])
+    sizes = block_sizes(streams)
+    if len(sizes) > 1:
+        text = f"traces with prefix blocks of {' and '.join(map(str, sizes))} tokens cannot share a replay"
+        raise InputError([Diagnostic(source, 0, 0, "KV723", text)])
+
+
+def _failure(fleet: Fleet, streams: tuple[Stream, ...], wanted: str, source: str) -> Failure:
+    nodes = sorted({node for site in fleet.sites.values() for node in site.nodes}, key=str)
+    if wanted == "node":
+        node = max(nodes, key=lambda one: (_worst_share(fleet, one), str(one)))
+    else:
+        named = [one for one in nodes if str(one) == wanted]
+        if not named:
+            known = ", ".join(str(one) for one in nodes)
+            text = f"no replica runs on {wanted!r}; write `node`, or one of {known}"
+            raise InputError([Diagnostic(source, 0, 0, "KV724", text)])
+        node = named[0]
+    at_s = _busiest_s(streams)
+    return Failure(node, at_s, at_s + fleet.spares.get(node.pool, FOREVER))
+
+
+def _worst_share(fleet: Fleet, node: Node) -> float:
+    """The largest part of a deployment's replicas that stands on a node."""
+    return max(site.nodes.count(node) / len(site.nodes) for site in fleet.sites.values() if site.nodes)
+
+
+def _busiest_s(streams: tuple[Stream, ...]) -> float:
+    """The beginning of the minute in which most tokens arrive; of generated streams, a minute after the warm-up."""
+    if all(not stream.sha256 for stream in streams):
+        return WARM_UP_S + 60.0
+    last = max(stream.end_s for stream in streams)
+    edges = np.arange(0.0, last + 120.0, 60.0)
+    tokens = np.zeros(len(edges) - 1)
+    for stream in streams:
+        weights = (stream.prompt_tokens + stream.output_tokens).astype(np.float64)
+        tokens += np.histogram(stream.arrival_s, edges, weights=weights)[0]
+    return float(edges[int(np.argmax(tokens))])

@@ -1,0 +1,106 @@
+"""What arrives: the requests of one traffic class, replayed from a trace or drawn from its lengths and rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.scenario.types import TrafficClass
+from planner.traffic.lengths import Histogram, histogram
+from planner.traffic.trace import Trace
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+WARM_UP_S = 120.0
+"""Of a generated stream: requests that only fill the fleet. A trace is judged from its first request on."""
+
+MEASURED_S = 600.0
+"""Of a generated stream: promises are of the worst ten minutes, and it runs at the rate of the worst minute."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Requests of a class in order of arrival.
+
+    Without `hashes` each prompt finds `reusable_ppm` of its tokens cached; with them, what was seen before on its
+    replica. `hashes` has a row a request: its blocks of `hash_tokens` tokens by content.
+    """
+
+    class_name: str
+    arrival_s: FloatArray
+    prompt_tokens: IntArray
+    output_tokens: IntArray
+    source: str
+    sha256: str = ""
+    warm_up_s: float = 0.0
+    reusable_ppm: int = 0
+    hashes: tuple[tuple[int, ...], ...] = ()
+    hash_tokens: int = 0
+
+    @property
+    def end_s(self) -> float:
+        """The last arrival."""
+        return float(self.arrival_s[-1]) if len(self.arrival_s) else 0.0
+
+
+def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, seconds: float | None = None) -> Stream:
+    """Requests at the class's peak rate, with its lengths; gaps follow a gamma law with this coefficient of variation.
+
+    1 is Poisson traffic. Without `seconds` two minutes of warm-up and the ten minutes that are measured.
+
+    Raises:
+        ValueError: the class has no token lengths (a capacity table stands for them).
+    """
+    if traffic.input_tokens is None or traffic.output_tokens is None:
+        raise ValueError(f"{traffic.name} has no token lengths.")
+    rate = float(traffic.peak_rps)
+    length = WARM_UP_S + MEASURED_S if seconds is None else seconds
+    count = int(rate * length + 10 * (cv + 1) * (rate * length) ** 0.5 + 10)
+    shape = 1 / cv**2
+    arrivals = np.cumsum(rng.gamma(shape, 1 / (shape * rate), count))
+    arrivals = arrivals[arrivals <= length]
+    law = "Poisson arrivals" if cv == 1 else f"arrivals with a CV of {cv:g}"
+    return Stream(
+        class_name=traffic.name,
+        arrival_s=arrivals,
+        prompt_tokens=_drawn(histogram(traffic.input_tokens), len(arrivals), rng),
+        output_tokens=_drawn(histogram(traffic.output_tokens), len(arrivals), rng),
+        source=f"{law} at {rate:.4g} requests/s, declared lengths",
+        warm_up_s=min(WARM_UP_S, length / 6),
+        reusable_ppm=traffic.reusable_prefix_ppm,
+    )
+
+
+def replayed(trace: Trace, class_name: str, *, scale: float = 1.0, reusable_ppm: int = 0) -> Stream:
+    """A trace as it happened, `scale` times as fast."""
+    blocks = trace.blocks
+    hashes: tuple[tuple[int, ...], ...] = ()
+    if blocks is not None:
+        ids, offsets = blocks.ids.tolist(), blocks.offsets.tolist()
+        hashes = tuple(tuple(ids[a:b]) for a, b in zip(offsets, offsets[1:], strict=False))
+    speed = f", {scale:g} times as fast" if scale != 1 else ""
+    return Stream(
+        class_name=class_name,
+        arrival_s=trace.arrival_s / scale,
+        prompt_tokens=trace.input_tokens,
+        output_tokens=trace.output_tokens,
+        source=f"{trace.path}{speed}",
+        sha256=trace.sha256,
+        reusable_ppm=0 if hashes else reusable_ppm,
+        hashes=hashes,
+        hash_tokens=blocks.block_tokens if blocks is not None else 0,
+    )
+
+
+def stretched(stream: Stream, factor: float) -> Stream:
+    """The same requests at `factor` times the rate."""
+    return replace(stream, arrival_s=stream.arrival_s / factor, warm_up_s=stream.warm_up_s / factor)
+
+
+def _drawn(lengths: Histogram, count: int, rng: np.random.Generator) -> IntArray:
+    tokens = np.array([tokens for tokens, _ in lengths], dtype=np.int64)
+    weights = np.array([weight for _, weight in lengths], dtype=np.float64)
+    return rng.choice(tokens, size=count, p=weights / weights.sum())
