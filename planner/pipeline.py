@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from planner.plan.diff_types import Diff
     from planner.plan.document import Decision, Verdict
     from planner.plan.types import Conflict, Plan, Run
+    from planner.simulate.session import Answer, Question
     from planner.solver.program import Program, Solution
     from planner.solver.session import BackendName
 
@@ -184,6 +185,17 @@ def check(path: str | Path, *, use_hash: bool = True) -> list[Finding]:
     from planner.plan.io import read_tree
 
     return check_tree(read_tree(str(path)), str(path), use_hash=use_hash)[1]
+
+
+def simulate(plan: Plan, question: Question, source: str = "plan", progress: Progress | None = None) -> Answer:
+    """Replays requests against a plan, step by step of its engines, and holds its promises against what happened.
+
+    Raises:
+        InputError: a trace cannot be read, a class or node is not in the plan, or there is nothing to replay.
+    """
+    from planner.simulate import session
+
+    return session.simulate(plan, question, source, progress)
 
 
 def diff(base: Plan, head: Plan) -> Diff:

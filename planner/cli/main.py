@@ -22,6 +22,7 @@ from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, INTERRUPT
 from planner.cli.profile import profile
 from planner.cli.report import report
 from planner.cli.schema import schema
+from planner.cli.simulate import simulate
 from planner.cli.solve import solve
 from planner.cli.sweep import sweep
 from planner.cli.validate import validate
@@ -46,8 +47,8 @@ def kvplan() -> None:
 
     \b
     Exit codes: 0 done, 1 wrong input, 2 wrong command line, 3 proved infeasible, 4 no plan in the time limit,
-    5 a guardrail crossed (--fail-on), 6 check disproved the plan or it is not as locked, 10 plans differ (--exit-code),
-    70 a bug in kvplan, 130 interrupted.
+    5 a guardrail crossed (--fail-on), 6 check disproved the plan or it is not as locked, 7 a promise failed in a
+    replay, 10 plans differ (--exit-code), 70 a bug in kvplan, 130 interrupted.
     """
 
 
@@ -55,6 +56,7 @@ for command in (
     solve,
     validate,
     check,
+    simulate,
     diff,
     what_if,
     sweep,

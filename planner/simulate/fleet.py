@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from planner.candidates.physics import Shape, timed_steps, usable_preset
+from planner.candidates.confidence import factors
+from planner.candidates.physics import timed_steps, usable_preset
+from planner.candidates.types import Shape
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
 from planner.compression.policy import Usable
@@ -38,13 +40,17 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One deployment: what its replicas are, and on which node each of them runs."""
+    """One deployment: what its replicas are, and on which node each of them runs.
+
+    `confidence` are the factors on TPOT and TTFT with which its latencies are held against promises.
+    """
 
     name: str
     model: str
     rules: ReplicaRules
     steps: Steps
     nodes: tuple[Node, ...]
+    confidence: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +106,8 @@ def _site(plan: Plan, name: str, deployment: Deployment, memory: ReplicaMemory, 
         pool=_pool(model, shape, usable, deployment, memory),
     )
     table = StepTable(steps, deployment.context_limit_tokens, deployment.max_num_batched_tokens)
-    return Site(name, deployment.model, rules, table, nodes)
+    tpot, ttft = factors(deployment.band, scenario.reserve.confidence) if deployment.band else (1, 1)
+    return Site(name, deployment.model, rules, table, nodes, (float(tpot), float(ttft)))
 
 
 def _parallel(model: ModelSpec, deployment: Deployment) -> Parallel:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from planner.candidates.physics import confidence_factors
 from planner.plan.types import Plan
 from planner.simulate.replay import Run
 from planner.simulate.types import ClassResult, Metric, Replayed, Verdict
@@ -28,7 +27,6 @@ def verdicts(plan: Plan, runs: Sequence[Run], replays: Sequence[Replayed]) -> tu
 
 
 def _of_one(plan: Plan, run: Run, replayed: Replayed) -> Iterable[Verdict]:
-    tpot_factor, ttft_factor = confidence_factors(plan.scenario.reserve.confidence)
     for number, result in enumerate(replayed.classes):
         name = result.class_name
         traffic = plan.scenario.traffic[name]
@@ -36,12 +34,12 @@ def _of_one(plan: Plan, run: Run, replayed: Replayed) -> Iterable[Verdict]:
         if slo.finish_within_us is not None:
             measured = _finish_us(run, number, result, slo.finish_within_us)
             yield _verdict(plan, name, "finish_within", "us", measured, slo.finish_within_us)
-        for metric, times, factor, limit_us in (
-            ("ttft_p95", result.ttft, ttft_factor, slo.ttft_p95_us),
-            ("tpot_p95", result.tpot, tpot_factor, slo.tpot_p95_us),
+        for metric, seconds, limit_us in (
+            ("ttft_p95", result.judged_ttft_s, slo.ttft_p95_us),
+            ("tpot_p95", result.judged_tpot_s, slo.tpot_p95_us),
         ):
-            if limit_us is not None and times is not None:
-                yield _verdict(plan, name, metric, "us", round(times.p95 * factor * 1e6), limit_us)  # type: ignore[arg-type]
+            if limit_us is not None and seconds is not None:
+                yield _verdict(plan, name, metric, "us", round(seconds * 1e6), limit_us)  # type: ignore[arg-type]
         for metric, count, limit_ppm in (
             ("rejected", result.refused, traffic.rejected_at_most_ppm),
             ("cut_short", result.cut_short, traffic.cut_short_at_most_ppm),

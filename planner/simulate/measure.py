@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ MINUTE_S = 60.0
 class Served:
     """Times of the requests of a class that were served, as arrays."""
 
-    def __init__(self, requests: Sequence[Request]) -> None:
+    def __init__(self, requests: Sequence[Request], confidence: Sequence[tuple[float, float]]) -> None:
         done = [request for request in requests if not request.refused]
         self.arrival_s = np.array([request.arrival_s for request in done], dtype=np.float64)
         self.site = np.array([request.site for request in done], dtype=np.int64)
@@ -35,18 +36,21 @@ class Served:
         self.ttft_s = first_s - self.arrival_s
         self.counts = outputs >= TPOT_MIN_OUTPUT_TOKENS
         self.tpot_s = (self.end_s - first_s) / np.maximum(outputs - 1, 1)
+        factors = np.array(confidence, dtype=np.float64).reshape(-1, 2)[self.site]
+        self.judged_tpot_s, self.judged_ttft_s = self.tpot_s * factors[:, 0], self.ttft_s * factors[:, 1]
 
 
-def measured(run: Run, slos: dict[str, Slo], factors: tuple[float, float]) -> Replayed:
-    """All figures of a run. `factors` are the confidence factors on TPOT and TTFT that promises are judged with."""
-    served = [Served(requests) for requests in run.requests]
+def measured(run: Run, slos: dict[str, Slo]) -> Replayed:
+    """All figures of a run."""
+    confidence = [run.fleet.sites[name].confidence for name in run.sites]
+    served = [Served(requests, confidence) for requests in run.requests]
     horizon_s = max((stream.end_s for stream in run.streams), default=0.0)
     return Replayed(
         seed=run.seed,
         policy=run.policy,
         failure=_failure(run),
         classes=tuple(
-            _class(stream, requests, one, slos[stream.class_name], factors)
+            _class(stream, requests, one, slos[stream.class_name])
             for stream, requests, one in zip(run.streams, run.requests, served, strict=True)
         ),
         sites=tuple(_site(run, name, served, horizon_s) for name in run.sites),
@@ -61,12 +65,10 @@ def _failure(run: Run) -> str:
     return f"{run.failure.node} lost at {run.failure.at_s:.0f} s{back}"
 
 
-def _class(
-    stream: Stream, requests: Sequence[Request], served: Served, slo: Slo, factors: tuple[float, float]
-) -> ClassResult:
+def _class(stream: Stream, requests: Sequence[Request], served: Served, slo: Slo) -> ClassResult:
     later = served.arrival_s >= stream.warm_up_s
     counts = later & served.counts
-    attained = _attained(stream, requests, served, slo, factors)
+    attained = _attained(stream, requests, served, slo)
     share = round(attained.mean() * PPM) if attained is not None and len(attained) else None
     error = round(share_error(attained) * PPM) if attained is not None and len(attained) else 0
     waits = served.wait_s[later]
@@ -87,6 +89,8 @@ def _class(
         cached_tokens=sum(request.first_cached_tokens for request in requests),
         ttft=worst_window(served.arrival_s, served.ttft_s, stream.warm_up_s),
         tpot=worst_window(served.arrival_s[counts], served.tpot_s[counts], stream.warm_up_s),
+        judged_ttft_s=_p95(served.arrival_s, served.judged_ttft_s, stream),
+        judged_tpot_s=_p95(served.arrival_s[counts], served.judged_tpot_s[counts], stream),
         wait_mean_s=float(waits.mean()) if len(waits) else 0.0,
         wait_p95_s=float(np.percentile(waits, 95)) if len(waits) else 0.0,
         in_system=float((served.end_s - served.arrival_s).sum() / duration) if duration else 0.0,
@@ -98,17 +102,20 @@ def _class(
     )
 
 
-def _attained(
-    stream: Stream, requests: Sequence[Request], served: Served, slo: Slo, factors: tuple[float, float]
-) -> NDArray[np.bool_] | None:
+def _p95(arrival_s: FloatArray, values: FloatArray, stream: Stream) -> float | None:
+    found = worst_window(arrival_s, values, stream.warm_up_s)
+    return found.p95 if found is not None else None
+
+
+def _attained(stream: Stream, requests: Sequence[Request], served: Served, slo: Slo) -> NDArray[np.bool_] | None:
     """Which requests after the warm-up met every limit of their class; None where nothing was promised of them."""
     if slo.ttft_p95_us is None and slo.tpot_p95_us is None:
         return None
     good = np.ones(len(served.arrival_s), dtype=np.bool_)
     if slo.tpot_p95_us is not None:
-        good &= ~served.counts | (served.tpot_s * factors[0] <= slo.tpot_p95_us / 1e6)
+        good &= ~served.counts | (served.judged_tpot_s <= slo.tpot_p95_us / 1e6)
     if slo.ttft_p95_us is not None:
-        good &= served.ttft_s * factors[1] <= slo.ttft_p95_us / 1e6
+        good &= served.judged_ttft_s <= slo.ttft_p95_us / 1e6
     lost = sum(request.refused and request.arrival_s >= stream.warm_up_s for request in requests)
     return np.concatenate([good[served.arrival_s >= stream.warm_up_s], np.zeros(lost, dtype=np.bool_)])
 
@@ -161,7 +168,7 @@ def _busy(replicas: Sequence[Replica], horizon_s: float) -> float:
 def _minutes(run: Run, served: Sequence[Served], horizon_s: float) -> tuple[Minute, ...]:
     """A point for every minute in which requests arrive."""
     count = int(horizon_s // MINUTE_S) + 1
-    edges = np.arange(count + 1) * MINUTE_S
+    edges: FloatArray = np.arange(count + 1, dtype=np.float64) * MINUTE_S
     rates = [np.histogram(stream.arrival_s, edges)[0] / MINUTE_S for stream in run.streams]
     latencies = [_p95_by_minute(one, edges) for one in served]
     looks = [_looked_at(run.replicas[name], count) for name in run.sites]
@@ -182,7 +189,7 @@ def _p95_by_minute(served: Served, edges: FloatArray) -> list[float | None]:
     order = np.argsort(served.arrival_s, kind="stable")
     cuts = np.searchsorted(served.arrival_s[order], edges)
     ttft = served.ttft_s[order]
-    return [float(np.percentile(ttft[a:b], 95)) if b > a else None for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [float(np.percentile(ttft[a:b], 95)) if b > a else None for a, b in pairwise(cuts.tolist())]
 
 
 def _looked_at(replicas: Sequence[Replica], count: int) -> FloatArray:

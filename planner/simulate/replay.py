@@ -31,6 +31,7 @@ class Failure:
 class Run:
     """What came of it: requests by stream, and all replicas that ever ran by deployment."""
 
+    fleet: Fleet
     streams: tuple[Stream, ...]
     requests: tuple[tuple[Request, ...], ...]
     replicas: dict[str, tuple[Replica, ...]]
@@ -49,13 +50,11 @@ def replay(
     seed: int = 1,
     failure: Failure | None = None,
 ) -> Run:
-    """Plays all streams at once, from empty replicas until the last answer is out."""
+    """Plays all streams at once, from empty replicas until the last answer is out.
+
+    Streams with hashes must have them of blocks of one size.
+    """
     return _Play(fleet, tuple(streams), policy, seed, failure).run()
-
-
-def block_sizes(streams: Sequence[Stream]) -> list[int]:
-    """Sizes of the prefix blocks that streams carry; one fleet can follow one size."""
-    return sorted({stream.hash_tokens for stream in streams if stream.hash_tokens})
 
 
 class _Play:
@@ -66,9 +65,12 @@ class _Play:
     ) -> None:
         self._fleet, self._streams, self._failure = fleet, streams, failure
         self._policy, self._seed = policy, seed
-        self._hash_tokens = next(iter(block_sizes(streams)), 0)
+        self._hash_tokens = max((stream.hash_tokens for stream in streams), default=0)
         self._sites = tuple(sorted(fleet.sites))
-        self._replicas = {name: [self._started(name, 0.0) for _ in fleet.sites[name].nodes] for name in self._sites}
+        self._replicas = {
+            name: [self._started(name, place, 0.0) for place in range(len(fleet.sites[name].nodes))]
+            for name in self._sites
+        }
         self._retired: dict[str, list[Replica]] = {name: [] for name in self._sites}
         models = {name: site.model for name, site in fleet.sites.items()}
         self._router = Router(policy, fleet.routing, self._replicas, models, seed)
@@ -88,11 +90,11 @@ class _Play:
         for own in replicas.values():
             for replica in own:
                 replica.advance(FOREVER)
-        return Run(self._streams, requests, replicas, self._sites, self._failure, self._seed, self._policy)
+        return Run(self._fleet, self._streams, requests, replicas, self._sites, self._failure, self._seed, self._policy)
 
-    def _started(self, name: str, now_s: float) -> Replica:
+    def _started(self, name: str, place: int, now_s: float) -> Replica:
         site = self._fleet.sites[name]
-        return Replica(site.rules, site.steps, self._hash_tokens, SAMPLE_S, name, now_s)
+        return Replica(site.rules, site.steps, self._hash_tokens, SAMPLE_S, name, place, now_s)
 
     def _send(self, request: Request, now_s: float) -> None:
         """To the replica that the router chooses; where none is left, the request is refused."""
@@ -101,7 +103,7 @@ class _Play:
             request.refuse(now_s)
             return
         replica.advance(now_s)
-        request.site = self._sites.index(replica.name)
+        request.site, request.place = self._sites.index(replica.name), replica.number
         replica.arrive(request, now_s)
 
     def _events(self) -> list[tuple[float, Callable[[float], None]]]:
@@ -136,7 +138,7 @@ class _Play:
         """Replicas stand on another node, empty."""
         for name, position in self._places():
             self._retired[name].append(self._replicas[name][position])
-            self._replicas[name][position] = self._started(name, at_s)
+            self._replicas[name][position] = self._started(name, position, at_s)
 
 
 def _arrival(request: Request) -> tuple[float, int, int]:

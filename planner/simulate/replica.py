@@ -68,10 +68,12 @@ class Replica:
         hash_tokens: int = 0,
         sample_s: float = 10.0,
         name: str = "",
+        number: int = 0,
         now_s: float = 0.0,
     ) -> None:
         self.rules = rules
         self.name = name
+        self.number = number
         self.started_s = now_s
         self.pool = BlockPool(rules.pool, hash_tokens)
         self.totals = Totals()

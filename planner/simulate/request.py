@@ -25,6 +25,7 @@ class Request:
         "joined_step",
         "number",
         "output_tokens",
+        "place",
         "preemptions",
         "private_blocks",
         "prompt_tokens",
@@ -57,6 +58,8 @@ class Request:
         self.hashes = hashes
         """Blocks of the prompt by content, first to last."""
         self.site = -1
+        self.place = -1
+        """Number of the replica among those of its deployment."""
         self.started_s = -1.0
         self.first_s = -1.0
         self.end_s = -1.0

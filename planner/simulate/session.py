@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from planner.candidates.physics import confidence_factors
 from planner.errors import Diagnostic, InputError
 from planner.plan.types import Plan
 from planner.simulate.fleet import Fleet, Node, fleet_of
 from planner.simulate.judge import verdicts
 from planner.simulate.measure import measured
-from planner.simulate.replay import FOREVER, Failure, Run, block_sizes, replay
+from planner.simulate.replay import FOREVER, Failure, Run, replay
 from planner.simulate.router import Policy
-from planner.simulate.stream import WARM_UP_S, Stream, generated, replayed
+from planner.simulate.stream import MEASURED_S, WARM_UP_S, Stream, generated, replayed
 from planner.simulate.types import Simulation
 from planner.traffic.trace import Trace, read_trace
 
@@ -40,6 +39,8 @@ class Question:
     policy: Policy = "by_length"
     cv: float = 1.0
     fail: str = ""
+    seconds: float | None = None
+    """Length of generated streams: as long as the longest trace, or twelve minutes, two of them to warm up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +59,18 @@ def simulate(plan: Plan, question: Question, source: str, progress: Progress | N
     """
     fleet = fleet_of(plan, source)
     traces = _traces(plan, fleet, question, source)
+    _sane(plan, fleet, traces, question, source)
     scenario = plan.scenario
-    factors = confidence_factors(scenario.reserve.confidence)
-    tpot_ttft = (factors[0], factors[1])
     slos = {name: traffic.slo for name, traffic in scenario.traffic.items()}
     runs, results = [], []
     for seed in question.seeds:
         streams = streams_of(plan, fleet, traces, question, seed)
-        _sane(streams, source)
         failure = _failure(fleet, streams, question.fail, source) if question.fail else None
         if progress is not None:
             progress(f"replaying {sum(len(s.arrival_s) for s in streams):,} requests, seed {seed}")
         run = replay(fleet, streams, policy=question.policy, seed=seed, failure=failure)
         runs.append(run)
-        results.append(measured(run, slos, tpot_ttft))
+        results.append(measured(run, slos))
     simulation = Simulation(
         plan=source,
         plan_hash=plan.hash,
@@ -89,7 +88,7 @@ def streams_of(
     plan: Plan, fleet: Fleet, traces: Mapping[str, Trace], question: Question, seed: int
 ) -> tuple[Stream, ...]:
     """A stream for every class that can be simulated; generated ones last as long as the longest trace."""
-    longest = max((trace.duration_s / question.scale for trace in traces.values()), default=None)
+    seconds = _seconds(traces, question)
     streams = []
     for number, name in enumerate(sorted(fleet.routing)):
         traffic = plan.scenario.traffic[name]
@@ -98,7 +97,7 @@ def streams_of(
             streams.append(replayed(traces[name], name, scale=question.scale, reusable_ppm=reusable))
         else:
             rng = np.random.default_rng((seed, number))
-            streams.append(generated(traffic, rng, cv=question.cv, seconds=longest))
+            streams.append(generated(traffic, rng, cv=question.cv, seconds=seconds))
     return tuple(streams)
 
 
@@ -120,12 +119,22 @@ def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[s
     return {name: read_trace(path) for name, path in sorted(question.traces.items())}
 
 
-def _sane(streams: tuple[Stream, ...], source: str) -> None:
-    count = sum(len(stream.arrival_s) for stream in streams)
+def _seconds(traces: Mapping[str, Trace], question: Question) -> float:
+    if question.seconds is not None:
+        return question.seconds
+    longest = max((trace.duration_s / question.scale for trace in traces.values()), default=0.0)
+    return longest or WARM_UP_S + MEASURED_S
+
+
+def _sane(plan: Plan, fleet: Fleet, traces: Mapping[str, Trace], question: Question, source: str) -> None:
+    """Refuses what would not end or cannot be right, before anything is generated."""
+    seconds = _seconds(traces, question)
+    rates = [float(plan.scenario.traffic[name].peak_rps) for name in fleet.routing if name not in traces]
+    count = int(sum(rates) * seconds) + sum(trace.requests for trace in traces.values())
     if count > MOST_REQUESTS:
         text = f"{count:,} requests are too many for one replay (at most {MOST_REQUESTS:,}); cut the trace"
         raise InputError([Diagnostic(source, 0, 0, "KV723", text)])
-    sizes = block_sizes(streams)
+    sizes = sorted({trace.blocks.block_tokens for trace in traces.values() if trace.blocks is not None})
     if len(sizes) > 1:
         text = f"traces with prefix blocks of {' and '.join(map(str, sizes))} tokens cannot share a replay"
         raise InputError([Diagnostic(source, 0, 0, "KV723", text)])
@@ -152,10 +161,10 @@ def _worst_share(fleet: Fleet, node: Node) -> float:
 
 
 def _busiest_s(streams: tuple[Stream, ...]) -> float:
-    """The beginning of the minute in which most tokens arrive; of generated streams, a minute after the warm-up."""
-    if all(not stream.sha256 for stream in streams):
-        return WARM_UP_S + 60.0
+    """The beginning of the minute in which most tokens arrive; in generated streams, a minute after the warm-up."""
     last = max(stream.end_s for stream in streams)
+    if all(not stream.sha256 for stream in streams):
+        return min(max(stream.warm_up_s for stream in streams) + 60.0, last / 2)
     edges = np.arange(0.0, last + 120.0, 60.0)
     tokens = np.zeros(len(edges) - 1)
     for stream in streams:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +47,10 @@ class Stream:
         return float(self.arrival_s[-1]) if len(self.arrival_s) else 0.0
 
 
-def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, seconds: float | None = None) -> Stream:
+def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, seconds: float) -> Stream:
     """Requests at the class's peak rate, with its lengths; gaps follow a gamma law with this coefficient of variation.
 
-    1 is Poisson traffic. Without `seconds` two minutes of warm-up and the ten minutes that are measured.
+    1 is Poisson traffic. A sixth of the time, two minutes at most, only warms up.
 
     Raises:
         ValueError: the class has no token lengths (a capacity table stands for them).
@@ -57,11 +58,10 @@ def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, sec
     if traffic.input_tokens is None or traffic.output_tokens is None:
         raise ValueError(f"{traffic.name} has no token lengths.")
     rate = float(traffic.peak_rps)
-    length = WARM_UP_S + MEASURED_S if seconds is None else seconds
-    count = int(rate * length + 10 * (cv + 1) * (rate * length) ** 0.5 + 10)
+    count = int(rate * seconds + 10 * (cv + 1) * (rate * seconds) ** 0.5 + 10)
     shape = 1 / cv**2
     arrivals = np.cumsum(rng.gamma(shape, 1 / (shape * rate), count))
-    arrivals = arrivals[arrivals <= length]
+    arrivals = arrivals[arrivals <= seconds]
     law = "Poisson arrivals" if cv == 1 else f"arrivals with a CV of {cv:g}"
     return Stream(
         class_name=traffic.name,
@@ -69,7 +69,7 @@ def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, sec
         prompt_tokens=_drawn(histogram(traffic.input_tokens), len(arrivals), rng),
         output_tokens=_drawn(histogram(traffic.output_tokens), len(arrivals), rng),
         source=f"{law} at {rate:.4g} requests/s, declared lengths",
-        warm_up_s=min(WARM_UP_S, length / 6),
+        warm_up_s=min(WARM_UP_S, seconds / 6),
         reusable_ppm=traffic.reusable_prefix_ppm,
     )
 
@@ -80,7 +80,7 @@ def replayed(trace: Trace, class_name: str, *, scale: float = 1.0, reusable_ppm:
     hashes: tuple[tuple[int, ...], ...] = ()
     if blocks is not None:
         ids, offsets = blocks.ids.tolist(), blocks.offsets.tolist()
-        hashes = tuple(tuple(ids[a:b]) for a, b in zip(offsets, offsets[1:], strict=False))
+        hashes = tuple(tuple(ids[a:b]) for a, b in pairwise(offsets))
     speed = f", {scale:g} times as fast" if scale != 1 else ""
     return Stream(
         class_name=class_name,
@@ -93,11 +93,6 @@ def replayed(trace: Trace, class_name: str, *, scale: float = 1.0, reusable_ppm:
         hashes=hashes,
         hash_tokens=blocks.block_tokens if blocks is not None else 0,
     )
-
-
-def stretched(stream: Stream, factor: float) -> Stream:
-    """The same requests at `factor` times the rate."""
-    return replace(stream, arrival_s=stream.arrival_s / factor, warm_up_s=stream.warm_up_s / factor)
 
 
 def _drawn(lengths: Histogram, count: int, rng: np.random.Generator) -> IntArray:

@@ -46,7 +46,8 @@ class ClassResult:
     """One class in one replay. Percentiles are None where no request counts.
 
     `attained_ppm` is the share of all requests that met every limit by themselves, with its 95 % interval; refused
-    ones met none. `in_system` is the mean number of requests in the fleet, by Little's law rate x mean time.
+    ones met none; it and `judged_ttft_s` and `judged_tpot_s`, the p95 of the worst ten minutes, are with the confidence
+    of the deployments that answered. `in_system` is the mean number of requests in the fleet: rate x mean time there.
     """
 
     class_name: str
@@ -61,6 +62,8 @@ class ClassResult:
     cached_tokens: int
     ttft: Percentiles | None
     tpot: Percentiles | None
+    judged_ttft_s: float | None
+    judged_tpot_s: float | None
     wait_mean_s: float
     wait_p95_s: float
     in_system: float
@@ -75,7 +78,8 @@ class ClassResult:
 class SiteResult:
     """One deployment in one replay: shares of the time from the first to the last arrival.
 
-    KV is the part of the pool that running requests hold. `tpot_p95_s` and `ttft_p95_s` are by class.
+    Running and waiting requests are of one replica, KV is the part of its pool that running ones hold. `ttft_p95_s` and
+    `tpot_p95_s` are by class.
     """
 
     name: str
