@@ -25,6 +25,7 @@ from planner.cli.schema import schema
 from planner.cli.simulate import simulate
 from planner.cli.solve import solve
 from planner.cli.sweep import sweep
+from planner.cli.trace import trace
 from planner.cli.validate import validate
 from planner.cli.what_if import what_if
 from planner.errors import InputError
@@ -69,6 +70,7 @@ for command in (
     catalog,
     init,
     schema,
+    trace,
 ):
     kvplan.add_command(command)
 

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from planner.report import numbers
 from planner.report.curve_text import GIB, Curve, curve_top_milli_gib
-from planner.report.printable import printable
+from planner.report.svg import STYLE, safe, text
 
 WIDTH, HEIGHT = 860, 480
 LEFT, RIGHT, TOP, BOTTOM = 84, 28, 76, 96
-
-STYLE = """
-    :root { --paper: #ffffff; --ink: #1f2328; --faint: #d8dee4; --soft: #57606a }
-    :root { --one: #0550ae; --two: #bc4c00; --end: #cf222e }
-    @media (prefers-color-scheme: dark) {
-      :root { --paper: #0d1117; --ink: #e6edf3; --faint: #30363d; --soft: #9198a1 }
-      :root { --one: #79c0ff; --two: #ffa657; --end: #ff7b72 }
-    }
-    text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--ink) }
-    .title { font-size: 16px; font-weight: 600 }
-    .soft { fill: var(--soft) }
-    .line { fill: none; stroke-width: 2.5; stroke-linejoin: round }
-    .grid { stroke: var(--faint); stroke-width: 1 }
-    .end { stroke: var(--end); stroke-width: 1.5 }
-    .axis { stroke: var(--soft); stroke-width: 1 }
-"""
 
 
 def curve_svg(curve: Curve) -> str:
@@ -34,11 +16,11 @@ def curve_svg(curve: Curve) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"',
         '  role="img">',
-        f"  <title>{_safe(curve.title)}</title>",
+        f"  <title>{safe(curve.title)}</title>",
         f"  <style>{STYLE}  </style>",
         f'  <rect width="{WIDTH}" height="{HEIGHT}" fill="var(--paper)"/>',
-        _text(LEFT, 30, curve.title, "title"),
-        _text(LEFT, 52, curve.caption, "soft"),
+        text(LEFT, 30, curve.title, "title"),
+        text(LEFT, 52, curve.caption, "soft"),
         *plot.grid(),
         *plot.available(),
         plot.line(2, "var(--one)", ""),
@@ -73,12 +55,12 @@ class _Plot:
             kind = "axis" if quarter == 0 else "grid"
             parts.append(f'  <line class="{kind}" x1="{LEFT}" y1="{height}" x2="{WIDTH - RIGHT}" y2="{height}"/>')
             label = f"{curve_top_milli_gib(self.curve) / 1000 * share:g}"
-            parts.append(_text(LEFT - 8, height + 4.5, label, "soft", "end"))
+            parts.append(text(LEFT - 8, height + 4.5, label, "soft", "end"))
             tokens = self.last_tokens * quarter // 4
             anchor = "end" if quarter == 4 else "middle"
-            parts.append(_text(self.x(tokens), HEIGHT - BOTTOM + 20, numbers.tokens(tokens), "soft", anchor))
-        parts.append(_text(LEFT - 8, TOP - 8, "GiB", "soft", "end"))
-        parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 42, "context in tokens", "soft", "middle"))
+            parts.append(text(self.x(tokens), HEIGHT - BOTTOM + 20, numbers.tokens(tokens), "soft", anchor))
+        parts.append(text(LEFT - 8, TOP - 8, "GiB", "soft", "end"))
+        parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 42, "context in tokens", "soft", "middle"))
         return parts
 
     def line(self, column: int, color: str, more: str) -> str:
@@ -92,10 +74,10 @@ class _Plot:
             return []
         words = f"{numbers.gib(size)} available for KV"
         if size > self.top_bytes:
-            return [_text(WIDTH - RIGHT, TOP - 8, f"{words}, above this picture", "soft", "end")]
+            return [text(WIDTH - RIGHT, TOP - 8, f"{words}, above this picture", "soft", "end")]
         height = self.y(size)
         line = f'  <line class="end" x1="{LEFT}" y1="{height}" x2="{WIDTH - RIGHT}" y2="{height}"/>'
-        return [line, _text(LEFT + 8, height - 7 if height > TOP + 14 else height + 16, words)]
+        return [line, text(LEFT + 8, height - 7 if height > TOP + 14 else height + 16, words)]
 
     def meeting(self) -> list[str]:
         """Where the curve meets what is available."""
@@ -105,9 +87,9 @@ class _Plot:
         across, height = self.x(tokens), self.y(size)
         # Left of the crossing the curve is below the line, right of it above: the label stands on the other side.
         if across > (LEFT + WIDTH) / 2:
-            label = _text(across - 10, height - 8, f"{tokens:,} tokens", "", "end")
+            label = text(across - 10, height - 8, f"{tokens:,} tokens", "", "end")
         else:
-            label = _text(across + 10, height + 20, f"{tokens:,} tokens")
+            label = text(across + 10, height + 20, f"{tokens:,} tokens")
         return [f'  <circle cx="{across}" cy="{height}" r="5" style="fill: var(--end)"/>', label]
 
 
@@ -115,21 +97,11 @@ def _legend() -> list[str]:
     height = HEIGHT - 18
     return [
         _sample(LEFT, height, "--one", ""),
-        _text(LEFT + 38, height + 4.5, "reserved by the engine"),
+        text(LEFT + 38, height + 4.5, "reserved by the engine"),
         _sample(LEFT + 220, height, "--two", ' stroke-dasharray="6 5"'),
-        _text(LEFT + 258, height + 4.5, "logical: what the request itself needs"),
+        text(LEFT + 258, height + 4.5, "logical: what the request itself needs"),
     ]
 
 
 def _sample(x: int, y: int, color: str, more: str) -> str:
     return f'  <line class="line" x1="{x}" y1="{y}" x2="{x + 30}" y2="{y}" style="stroke: var({color})"{more}/>'
-
-
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    style = f' class="{kind}"' if kind else ""
-    return f'  <text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{style}>{_safe(words)}</text>' if words else ""
-
-
-def _safe(words: str) -> str:
-    """Text that an XML reader takes as text, whatever a file name held."""
-    return escape(printable(words))

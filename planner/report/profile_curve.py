@@ -6,13 +6,12 @@ decoded tokens.
 
 from __future__ import annotations
 
-from html import escape
 from math import log2
 
 from planner.calculator.profile import RatioPoint, Ratios
 from planner.report import numbers
-from planner.report.curve_svg import BOTTOM, HEIGHT, LEFT, RIGHT, STYLE, TOP, WIDTH
-from planner.report.printable import printable
+from planner.report.curve_svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from planner.report.svg import STYLE, safe, text
 
 ROWS = 14
 MARKS = ("●", "○", "·")
@@ -80,23 +79,23 @@ def ratio_svg(name: str, ratios: Ratios) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"',
         '  role="img">',
-        f"  <title>{_safe(title)}</title>",
+        f"  <title>{safe(title)}</title>",
         f"  <style>{STYLE}  </style>",
         f'  <rect width="{WIDTH}" height="{HEIGHT}" fill="var(--paper)"/>',
-        _text(LEFT, 30, title, "title"),
-        _text(LEFT, 52, f"packed bytes of {ratios.model}, all layers, by prompt and decoded tokens", "soft"),
+        text(LEFT, 30, title, "title"),
+        text(LEFT, 52, f"packed bytes of {ratios.model}, all layers, by prompt and decoded tokens", "soft"),
     ]
     for quarter in range(5):
         height = _y(top * quarter / 4, top)
         kind = "grid" if quarter else "axis"
         parts.append(f'  <line class="{kind}" x1="{LEFT}" y1="{height}" x2="{WIDTH - RIGHT}" y2="{height}"/>')
-        parts.append(_text(LEFT - 8, height + 4.5, f"{top * quarter / 4:g}x", "soft", "end"))
+        parts.append(text(LEFT - 8, height + 4.5, f"{top * quarter / 4:g}x", "soft", "end"))
     tick = 1 << (first - 1).bit_length()
     while tick <= last:
         anchor = "end" if tick == last else "middle"
-        parts.append(_text(_x(tick, first, last), HEIGHT - BOTTOM + 20, numbers.tokens(tick), "soft", anchor))
+        parts.append(text(_x(tick, first, last), HEIGHT - BOTTOM + 20, numbers.tokens(tick), "soft", anchor))
         tick *= 4
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 42, "tokens of prompt", "soft", "middle"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 42, "tokens of prompt", "soft", "middle"))
     for number, ((decoded, points), color) in enumerate(zip(curves, COLORS, strict=False)):
         line = " ".join(f"{_x(p.context_tokens, first, last)},{_y(float(p.ratio), top)}" for p in points)
         parts.append(f'  <polyline class="line" points="{line}" style="stroke: var({color})"/>')
@@ -104,7 +103,7 @@ def ratio_svg(name: str, ratios: Ratios) -> str:
         sample = f'x1="{x}" y1="{height}" x2="{x + 30}" y2="{height}" style="stroke: var({color})"'
         parts.append(f'  <line class="line" {sample}/>')
         words = "nothing decoded yet" if not decoded else f"+ {decoded:,} decoded"
-        parts.append(_text(x + 38, height + 4.5, words))
+        parts.append(text(x + 38, height + 4.5, words))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -115,12 +114,3 @@ def _x(tokens: int, first: int, last: int) -> float:
 
 def _y(ratio: float, top: int) -> float:
     return round(HEIGHT - BOTTOM - ratio / top * (HEIGHT - TOP - BOTTOM), 1)
-
-
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    style = f' class="{kind}"' if kind else ""
-    return f'  <text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{style}>{_safe(words)}</text>'
-
-
-def _safe(words: str) -> str:
-    return escape(printable(words))

@@ -12,6 +12,7 @@ from typing import Any
 
 from planner.traffic.trace_columns import Columns, csv_columns, json_columns
 from planner.traffic.trace_text import Lines, UnreadableError
+from planner.traffic.trace_vllm import BENCH, MARK, SERVER_LOG, Logged, bench_columns, bench_rows, logged_requests
 from planner.units import quote
 
 BATCH_ROWS = 4_096
@@ -67,6 +68,9 @@ def _csv(first: str, number: int, blocks: Iterator[list[str]], lines: Lines) -> 
     names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
     columns = csv_columns(names)
     if isinstance(columns, str):
+        start = [first, *next(blocks, [])]
+        if any(MARK in line for line in start):
+            return SERVER_LOG, _server_log(number, chain([start], blocks))
         raise NoTraceError(number, columns)
     where = [names.index(path[0]) for path in (columns.time, columns.input, columns.output)]
     return columns, _csv_batches(number, blocks, lines, delimiter, where)
@@ -117,12 +121,36 @@ def _json_lines(first: str, number: int, blocks: Iterator[list[str]]) -> tuple[C
     block = [first, *next(blocks, [])]
     for at, line in enumerate(block[:LOOKED_AT_LINES]):
         row = json_value(line)
+        if isinstance(row, dict) and bench_columns(row):
+            return BENCH, _bench(number + at, row)
         if isinstance(row, dict):
             columns = json_columns(row)
             if isinstance(columns, str):
                 raise NoTraceError(number + at, columns)
             return columns, _json_batches(columns, number, chain([block], blocks))
     raise NoTraceError(number, f"read {quote(first.strip())}; write one JSON object a line, or CSV with names")
+
+
+def _bench(number: int, document: dict[str, object]) -> Iterator[Batch]:
+    """A benchmark in one document, in its own order; lines are those of its entries."""
+    rows = bench_rows(document)
+    if isinstance(rows, str):
+        raise NoTraceError(number, rows)
+    starts, inputs, outputs, errors = rows
+    failed = {at: "the request failed" for at, error in enumerate(errors) if error}
+    yield Batch([number] * len(starts), starts, inputs, outputs, wrong=failed)
+
+
+def _server_log(number: int, blocks: Iterator[list[str]]) -> Iterator[Batch]:
+    found = list(logged_requests(enumerate(chain.from_iterable(blocks), start=number)))
+    batch = Batch([entry.line for entry in found], *_server_columns(found))
+    silent = "no token ids in the log; vLLM writes them with VLLM_LOGGING_LEVEL=DEBUG, up to --max-log-len"
+    batch.wrong = {at: silent for at, entry in enumerate(found) if entry.input is None}
+    yield batch
+
+
+def _server_columns(found: list[Logged]) -> tuple[list[object], list[object], list[object]]:
+    return [entry.time for entry in found], [entry.input for entry in found], [entry.output for entry in found]
 
 
 def _json_batches(columns: Columns, number: int, blocks: Iterator[list[str]]) -> Iterator[Batch]:

@@ -57,6 +57,15 @@ FORMATS = {
         + "\n"
         for ns, prompt, output in ((0, 4808, 10), (52_000_000, 3180, 8), (2_000_000_000, 110, 27))
     ),
+    "vllm": json.dumps(
+        {
+            "completed": 3,
+            "input_lens": [4808, 3180, 110, 7],
+            "output_lens": [10, 8, 27, 0],
+            "start_times": [81.5, 81.552, 83.5, 90],
+            "errors": ["", "", "", "timeout"],
+        }
+    ),
     "columns": "arrival_ms;prompt;prompt tokens;completion_tokens\n0;hi;4808;10\n52;you;3_180;8\n2000;there;110.0;27\n",
 }
 
@@ -71,7 +80,32 @@ def test_every_format_is_read_as_it_is(tmp_path: Path, kind: str, packed: bool) 
     assert np.allclose(trace.arrival_s, [0, 0.052, 2.0], rtol=0, atol=1e-9)
     assert trace.input_tokens.tolist() == [4808, 3180, 110]
     assert trace.output_tokens.tolist() == [10, 8, 27]
-    assert trace.requests == 3 and trace.bad_rows == 0
+    assert trace.requests == 3 and trace.bad_rows == (1 if kind == "vllm" else 0)
+
+
+SERVER_LOG = """INFO 11-22 09:00:00 [api_server.py:1] vLLM API server version 0.12
+(APIServer pid=7) INFO 11-22 09:00:01 [logger.py:40] Received request a-0: prompt: 'Generated response a-0: ,', \
+params: SamplingParams(n=1), prompt_token_ids: [1, 2, 3], lora_request: None.
+(APIServer pid=7) INFO 11-22 09:00:03 [logger.py:40] Received request b-0: prompt: 'prompt_token_ids: [9]', \
+params: SamplingParams(n=1), prompt_token_ids: [1, 2], lora_request: None.
+(APIServer pid=7) INFO 11-22 09:00:04 [logger.py:70] Generated response b-0 (streaming delta): output: 'x', \
+output_token_ids: [5], finish_reason: None
+(APIServer pid=7) INFO 11-22 09:00:04 [logger.py:70] Generated response b-0 (streaming complete): output: 'x', \
+output_token_ids: [5, 6, 7, 8], finish_reason: stop
+(APIServer pid=7) INFO 11-22 09:00:04 [logger.py:70] Generated response a-0: output: 'x', \
+output_token_ids: [5, 6], finish_reason: stop
+(APIServer pid=7) INFO 11-22 09:00:05 [logger.py:40] Received request c-0: params: SamplingParams(n=1).
+"""
+
+
+def test_the_servers_log_is_read(tmp_path: Path) -> None:
+    """Tests that received and generated lines are joined, and that prompts cannot pretend to be either."""
+    trace = read(tmp_path, SERVER_LOG.replace("\\\n", ""))
+    assert trace.format == "vllm"
+    assert trace.arrival_s.tolist() == [0, 2]
+    assert trace.input_tokens.tolist() == [3, 2]
+    assert trace.output_tokens.tolist() == [2, 4]
+    assert trace.bad[0].line == 7 and "no token ids" in trace.bad[0].reason
 
 
 def test_prefix_hashes_stay_with_their_requests(tmp_path: Path) -> None:
@@ -194,6 +228,8 @@ HOPELESS = [
     (b"num_prefill_tokens,num_decode_tokens\n5,6\n", "arrival times"),
     (b"[" * 1000, "KV712"),
     (b'{"a": 1}\n', "KV712"),
+    (b'{"input_lens": [1], "output_lens": [1]}', "without start_times"),
+    (b'{"input_lens": [1], "output_lens": [1], "start_times": []}', "0, 1 and 1 entries"),
     (AZURE.encode("utf-16"), "UTF-16"),
     (b"PK\x03\x04...", "zip archive"),
     (gzip.compress(AZURE.encode())[:-12], "gzip data are damaged"),
