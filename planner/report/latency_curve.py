@@ -13,9 +13,10 @@ from html import escape
 from math import log2
 
 from planner.calculator.latency import LatencyAnswer
-from planner.report.curve_svg import LEFT, RIGHT, STYLE, WIDTH
+from planner.report.curve_svg import LEFT, RIGHT, WIDTH
 from planner.report.latency import band_words, held_back_by, question, title
 from planner.report.printable import printable
+from planner.report.svg import STYLE
 
 ENDS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 """Ends of an axis, times a power of ten."""

@@ -8,7 +8,7 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.report.svg import STYLE, safe, text
+from planner.report.svg import document, text
 from planner.traffic.trace import Trace
 from planner.traffic.trace_stats import WINDOWS_S, TraceSummary
 
@@ -28,18 +28,8 @@ def trace_svg(trace: Trace, summary: TraceSummary) -> str:
     """A whole SVG document."""
     name = PurePath(trace.path).name
     title = f"{name}: {summary.requests:,} requests"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"',
-        '  role="img">',
-        f"  <title>{safe(title)}</title>",
-        f"  <style>{STYLE}  </style>",
-        f'  <rect width="{WIDTH}" height="{HEIGHT}" fill="var(--paper)"/>',
-        text(LEFT, 30, title, "title"),
-        *_rate_over_time(trace, summary),
-        *_length_shares(trace),
-        "</svg>",
-    ]
-    return "\n".join(part for part in parts if part) + "\n"
+    parts = [text(LEFT, 30, title, "title"), *_rate_over_time(trace, summary), *_length_shares(trace)]
+    return document(WIDTH, HEIGHT, title, parts)
 
 
 def _rate_over_time(trace: Trace, summary: TraceSummary) -> Iterable[str]:

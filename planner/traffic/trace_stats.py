@@ -151,34 +151,31 @@ def prefix_share(trace: Trace, ttl_s: float) -> PrefixShare:
     """
     assert trace.blocks is not None
     blocks, tokens = trace.blocks, int(trace.input_tokens.sum())
-    request = np.repeat(np.arange(trace.requests), np.diff(blocks.offsets))
-    order = np.argsort(blocks.ids, kind="stable")
-    same = blocks.ids[order[1:]] == blocks.ids[order[:-1]]
-    gap_s = np.full(len(order), np.inf)
-    used_s = trace.arrival_s[request]
-    gap_s[order[1:]] = np.where(same, used_s[order[1:]] - used_s[order[:-1]], np.inf)
-    return PrefixShare(
-        infinite=float(_found_tokens(trace, blocks, request, gap_s < np.inf).sum()) / tokens,
-        ttl=float(_found_tokens(trace, blocks, request, gap_s <= ttl_s).sum()) / tokens,
-        ttl_s=ttl_s,
-        working_set_tokens=_working_set(blocks, order, same, used_s),
-    )
+    used_s = np.repeat(trace.arrival_s, np.diff(blocks.offsets))
+    order = np.argsort(blocks.ids, kind="stable").astype(np.uint32)
+    same = np.diff(blocks.ids[order]) == 0
+    recent = same & (np.diff(used_s[order]) <= ttl_s)
+    shares = []
+    for found_again in (same, recent):
+        found = np.zeros(len(order), dtype=np.bool_)
+        found[order[1:]] = found_again
+        shares.append(float(_found_tokens(trace, blocks, found).sum()) / tokens)
+    return PrefixShare(shares[0], shares[1], ttl_s, _working_set(blocks, order, same, used_s))
 
 
-def _found_tokens(trace: Trace, blocks: PrefixBlocks, request: IntArray, found: NDArray[np.bool_]) -> IntArray:
+def _found_tokens(trace: Trace, blocks: PrefixBlocks, found: NDArray[np.bool_]) -> IntArray:
     """Prompt tokens in leading found blocks, by request."""
-    place = np.arange(len(request)) - blocks.offsets[request]
-    missing = np.where(found, np.iinfo(np.int64).max, place)
     leading = np.diff(blocks.offsets)
     filled = leading > 0
     if filled.any():
-        first_missing = np.minimum.reduceat(missing, blocks.offsets[:-1][filled])
-        leading[filled] = np.minimum(first_missing, leading[filled])
+        ends = np.where(found, np.uint32(len(found)), np.arange(len(found), dtype=np.uint32))
+        starts = blocks.offsets[:-1][filled]
+        leading[filled] = np.minimum(np.minimum.reduceat(ends, starts) - starts, leading[filled])
     found_tokens: IntArray = np.minimum(leading * blocks.block_tokens, trace.input_tokens)
     return found_tokens
 
 
-def _working_set(blocks: PrefixBlocks, order: IntArray, same: NDArray[np.bool_], used_s: FloatArray) -> int:
+def _working_set(blocks: PrefixBlocks, order: NDArray[np.uint32], same: NDArray[np.bool_], used_s: FloatArray) -> int:
     """The most tokens of blocks between their first and last use, counting those that are used again."""
     if not len(order) or not same.any():
         return 0

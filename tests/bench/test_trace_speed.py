@@ -54,7 +54,7 @@ def test_a_million_requests_are_read_in_seconds(tmp_path: Path, kind: str) -> No
     written(path, kind)
     done = subprocess.run([sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True)
     requests, read_s, whole_s, peak_bytes = map(float, done.stdout.split())
-    print(f"{kind}: read {read_s:.2f} s, with figures {whole_s:.2f} s, {peak_bytes / 1e6:.0f} MB")
+    sys.stdout.write(f"{kind}: read {read_s:.2f} s, with figures {whole_s:.2f} s, {peak_bytes / 1e6:.0f} MB\n")
     assert requests == REQUESTS
     assert read_s < 10  # twice what an unloaded core needs of the slowest kind
     assert peak_bytes < 500e6
