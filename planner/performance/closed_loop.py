@@ -5,16 +5,18 @@ measurements meet. Plans use the queueing of the traffic room instead, since use
 each other.
 
     running b = min(users, max_num_seqs, requests that the KV pool holds at their mean length)
-    TPOT = STEP(b, input + output / 2) / accepted + (b - 1) / (output - 1) * dT
-    TTFT = T_pf + STEP(b) + 0.05 (b - 1) dT + 20 ms
+    TPOT = STEP(b, input + output / 2) / accepted + (1 - w) (b - 1) / (output - 1) * dT
+    TTFT = T_pf + STEP(b) + w (b - 1) dT + 20 ms
     rate X = b / (TTFT + (output - 1) TPOT), and with more users than run: TTFT = users / X - (output - 1) TPOT
 
 dT is what one prompt adds to the decode steps it rides on. In steady state each request sees the prefill of every
-other one exactly once while it decodes. Users beyond the KV pool wait in the engine's queue: the rate stays, and
-TTFT grows by 1 / X with each of them (Little's law): the KV cliff.
+other one exactly once: while it decodes, or, for a share w, before its own first token. A run of n rounds whose users
+start together and drift apart has w = 1 / (2 n), half of the first round; users in lockstep, all of equal lengths on
+an engine that prefills first, have w = 1/2. The sum of both is the same. Users beyond the KV pool wait in the engine's
+queue: the rate stays, and TTFT grows by 1 / X with each of them (Little's law): the KV cliff.
 
 Source: continuous batching with chunked prefill as in Sarathi-Serve (Agrawal et al., OSDI 2024); J. D. C. Little,
-Operations Research 9 (1961). The shares 0.05 and 20 ms: see docs/latency.md.
+Operations Research 9 (1961). The share 0.05 and 20 ms: see docs/performance-accuracy.md.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 from planner.performance.provider import FloatArray, Part, StepModel
 
 FIRST_WAVE_SHARE = 0.05
-"""Share of the other users' prefills that a prompt waits for: the first wave of a run starts all at once."""
+"""w of a run of ten rounds, as the measured runs are."""
 
 SERVER_S = 0.020
 """Tokenizer, HTTP and the scheduler before the first token."""
@@ -38,7 +40,7 @@ class Users:
 
     `cached_tokens` of the prompt are found in the prefix cache. With speculative decoding a step checks
     `verified_tokens` tokens a sequence, keeps `accepted_tokens` of them on average, and takes `step_overhead`
-    (a share) longer for the draft.
+    (a share) longer for the draft. `first_wave_share` is w: how much the users are in step.
     """
 
     input_tokens: int
@@ -47,6 +49,7 @@ class Users:
     accepted_tokens: float = 1.0
     verified_tokens: int = 1
     step_overhead: float = 0.0
+    first_wave_share: float = FIRST_WAVE_SHARE
 
     @property
     def mean_context_tokens(self) -> float:
@@ -100,8 +103,9 @@ def closed_loop(step: StepModel, users: Users, limits: Limits, count: int) -> Cl
     gaps = users.output_tokens - 1
     prefill_s = step.prefill_s(_new_tokens(users), users.cached_tokens, limits.max_num_batched_tokens)
     others_s = (running - 1) * _beside_decode_s(step, users, limits, running - 1)
-    tpot_s = decode_s / users.accepted_tokens + others_s / gaps
-    alone_s = prefill_s + decode_s + FIRST_WAVE_SHARE * others_s + SERVER_S
+    waited_s = users.first_wave_share * others_s
+    tpot_s = decode_s / users.accepted_tokens + (others_s - waited_s) / gaps
+    alone_s = prefill_s + decode_s + waited_s + SERVER_S
     rate = running / (alone_s + gaps * tpot_s)
     return ClosedLoop(
         users=count,

@@ -1,8 +1,9 @@
 """The provider on measured kernel tables: aiconfigurator-core, an optional extra, all of it in this file.
 
 A step is looked up kernel by kernel in tables measured by the package's authors (H100, H200, A100, L40S, B200, GB200,
-B300, GB300 and RTX PRO 6000; vLLM, SGLang and TensorRT-LLM) and added up. The package is loaded when a step model is
-asked for; without it the answer is a refusal that says how to get it.
+B300, GB300 and RTX PRO 6000; vLLM, SGLang and TensorRT-LLM) and added up, and the engine's own time is added
+(overhead.py). The package is loaded when a step model is asked for; without it the answer is a refusal that says how
+to get it.
 
 Its release is named in every figure. It writes notices to its log and to stdout while it loads: neither reaches ours.
 Source: ai-dynamo/aiconfigurator, `aiconfigurator_core.sdk.engine.EngineHandle`, 0.12.
@@ -15,7 +16,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -28,6 +28,8 @@ import numpy as np
 
 from planner.catalog import load_model
 from planner.catalog.types import Bottleneck, ModelFacts, Refusal
+from planner.performance.bands import JUDGED, band_for
+from planner.performance.overhead import EngineOverhead, engine_overhead
 from planner.performance.provider import FloatArray, LatencyBand, Part, Quantity, StepModel, StepRequest
 
 PACKAGE = "aiconfigurator_core"
@@ -52,9 +54,9 @@ MODES = {"bf16": "bfloat16", "fp16": "bfloat16", "fp8": "fp8", "nvfp4": "nvfp4",
 STATIC_FP8 = {"trtllm"}
 """Engines whose fp8 checkpoints carry the scales of activations: no kernels that find them while it runs."""
 
-SLOW_BLOCK_FP8 = {"vllm"}
-"""Engines whose tables of block-scaled matrices have a floor (0.06 ms on Hopper, 0.18 ms on B200) that end-to-end runs
-do not show: MiniMax-M2.5 would be 2.2 times slower than measured. Per-tensor tables stand in."""
+SLOW_BLOCK_FP8 = {("b200_sxm", "vllm"), ("b300_sxm", "vllm"), ("gb200", "vllm"), ("gb300", "vllm")}
+"""Tables of block-scaled matrices with a floor of 0.18 ms that end-to-end runs do not show: MiniMax-M2.5 would be 2.2
+times slower than measured. Per-tensor tables stand in."""
 
 KV_MODES = dict.fromkeys(("auto", "bf16", "bfloat16", "fp16", "float16"), "bfloat16")
 KV_MODES |= dict.fromkeys(("fp8", "fp8_e4m3", "fp8-e4m3"), "fp8")
@@ -79,18 +81,6 @@ PARTS_BY_NAME: tuple[tuple[str, Part], ...] = (
 )
 """The first word found in a kernel's name says which part of the step it is; the rest are matrices: weights."""
 
-SILICON_BAND = LatencyBand(
-    tpot_p10=Fraction(4, 5),
-    tpot_p50=Fraction(1),
-    tpot_p90=Fraction(5, 4),
-    ttft_p10=Fraction(2, 3),
-    ttft_p50=Fraction(1),
-    ttft_p90=Fraction(3, 2),
-    n=0,
-    judgement=True,
-    source="judgement: sums of measured kernels, compared with end-to-end rows in docs/performance-accuracy.md",
-)
-
 Kernel = tuple[str, float, float, str]
 """Name, milliseconds, energy and the origin of one kernel of a step."""
 
@@ -114,9 +104,10 @@ class SiliconStepModel(StepModel):
     handle: Handle
     ranks: int
     decode_time_factor: float
+    engine_overhead: EngineOverhead
     provider: str
     estimated: tuple[str, ...]
-    band: LatencyBand = SILICON_BAND
+    band: LatencyBand = JUDGED
 
     def breakdown(
         self, batch: Quantity, context_tokens: Quantity, new_tokens: Quantity = 0, cached_tokens: Quantity = 0
@@ -132,7 +123,9 @@ class SiliconStepModel(StepModel):
 
     def _step(self, batch: float, context: float, new: float, cached: float) -> dict[Part, float]:
         sequences, tokens = _share(batch, self.ranks), _share(new, self.ranks)
-        seconds: dict[Part, float] = {}
+        if not sequences and not tokens:
+            return {}
+        seconds: dict[Part, float] = {"overhead": float(self.engine_overhead.seconds(sequences))}
         for kernels, factor in self._kernels(sequences, round(context), tokens, round(cached)):
             for name, milliseconds, _, _ in kernels:
                 part = part_of(name)
@@ -186,8 +179,10 @@ def silicon(request: StepRequest) -> SiliconStepModel | Refusal:
         handle=handle,
         ranks=request.shape.dp,
         decode_time_factor=float(request.decode_time_factor),
+        engine_overhead=engine_overhead(request.engine.name),
         provider=f"silicon, {request.engine.name} {tables} kernels of {system} ({PACKAGE} {version(PACKAGE)})",
         estimated=_estimated(request, str(tables)),
+        band=band_for(request, "silicon"),
     )
 
 
@@ -215,7 +210,7 @@ def _compiled(request: StepRequest, config: Path, system: str, backend: str, tab
     """
     from aiconfigurator_core.sdk.engine import EngineHandle
 
-    shape, (matrices, experts) = request.shape, _modes(request, backend)
+    shape, (matrices, experts) = request.shape, _modes(request, system, backend)
     ranks = shape.expert_ranks if request.model.is_moe else 1
     try:
         with TemporaryDirectory() as folder:
@@ -243,13 +238,13 @@ def _compiled(request: StepRequest, config: Path, system: str, backend: str, tab
     return handle
 
 
-def _modes(request: StepRequest, backend: str) -> tuple[str | None, str | None]:
+def _modes(request: StepRequest, system: str, backend: str) -> tuple[str | None, str | None]:
     """The package's names of the matrices' and the experts' weights; None: what the checkpoint's config says.
 
     The fp8 of published mixtures of experts is scaled by blocks of 128 x 128.
     """
     if request.weights == "fp8" and request.model.is_moe:
-        return "fp8" if backend in SLOW_BLOCK_FP8 else "fp8_block", "fp8_block"
+        return "fp8" if (system, backend) in SLOW_BLOCK_FP8 else "fp8_block", "fp8_block"
     if request.weights == "fp8" and backend in STATIC_FP8:
         return "fp8_static", None
     if request.weights == request.model.native_weights and request.weights != "bf16":

@@ -2,7 +2,7 @@
 
 The sample ships inside aiconfigurator-core (`pip install 'kvplan[silicon]'`) and is read there. How its labels are
 read and which rows are left out: silicon_rows.py; what is predicted and how the halves are cut: silicon_score.py.
-    python tests/bench/silicon.py [--provider roofline|silicon] [--format table|json]
+    python tests/bench/silicon.py [--provider roofline|silicon] [--format table|json] [--write-overhead] [--write-bands]
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from silicon_bands import write_bands
+from silicon_overhead import write_overhead
 from silicon_rows import MissingPackage, read_rows, sample_path
 from silicon_score import Json, groups_of, held_out_groups, score, summary_of
 
@@ -31,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     held_out = held_out_groups(rows)
     scored, refused = score(rows, options.provider)
     groups, summary = groups_of(scored, held_out), summary_of(scored, held_out)
+    if options.write_overhead:
+        write_overhead(scored, held_out, options.provider)
+    if options.write_bands:
+        write_bands(scored, options.provider)
     out = _json if options.format == "json" else _table
     sys.stdout.write(out(options.provider, groups, summary, left_out + refused) + "\n")
     return 0
@@ -40,6 +46,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Predicted against measured latencies.")
     parser.add_argument("--provider", choices=("roofline", "silicon"), default="roofline")
     parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--write-overhead", action="store_true", help="fit engine_overhead.json on the training half")
+    parser.add_argument("--write-bands", action="store_true", help="write bands.json: measured / predicted")
     return parser.parse_args(arguments)
 
 

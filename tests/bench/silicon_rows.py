@@ -11,6 +11,7 @@ Labels that are wrong, and how they are read:
 
 * `tp_size` 64 with `moe_tp` 8 and `moe_ep` 8 (16 with 4 and 4): one converter multiplied tp by ep. It is one node of
   8 (4) GPUs with whole experts on each rank; the same measurement stands elsewhere in the file with the right label.
+* MiniMax-M2.5 on B200 and B300: the recipe turns expert parallelism on for `ep` 1 as well.
 * `attention_dp` n beside `tp_size` n: data-parallel attention on n GPUs, tp1, not n x n.
 * `nvfp4` on gpt-oss: the checkpoint is mxfp4, whatever the label says; `fp8` of DeepSeek, MiniMax and Qwen3.5 is
   their native block-scaled fp8; `int4_wo` on Kimi-K2.5: 4-bit experts, the rest 16-bit.
@@ -81,6 +82,7 @@ class Row:
     output_tokens: int
     concurrency: int
     harness: str
+    max_model_len: int
     ttft_s: float
     tpot_s: float
 
@@ -146,6 +148,8 @@ def _left_out(raw: dict[str, str], plain: set[tuple[str, ...]]) -> str | None:
         return "labelled aggregated, but a disaggregated fleet over several nodes (12 to 72 GPUs)"
     if "gtl_" in raw["silicon_data_source"]:
         return "a fleet of replicas behind a router: the load of one replica is not recorded"
+    if _other_server(raw):
+        return "measured on a server with other settings than the row says; known from its recipe"
     if _speculative(raw, plain):
         return "measured with speculative decoding (MTP), which the row does not say; known from its recipe"
     return None
@@ -172,6 +176,7 @@ def _row(raw: dict[str, str]) -> Row:
         output_tokens=round(int(raw["osl"]) * share),
         concurrency=int(concurrency.group(1)) if concurrency else int(raw["batch_size"]) * dp,
         harness="gap analysis" if gap else "InferenceX",
+        max_model_len=int(raw["isl"]) + int(raw["osl"]) + 256,
         ttft_s=float(raw["silicon_ttft_ms"]) / 1e3,
         tpot_s=float(raw["silicon_tpot_ms"]) / 1e3,
     )
@@ -185,7 +190,8 @@ def _shape(raw: dict[str, str]) -> tuple[int, int, bool]:
         return (1, moe_tp, True) if dp > 1 else (moe_tp, 1, True)
     if dp > 1 and tp > 1:
         return 1, tp, moe_ep > 1
-    return tp, dp, moe_ep > 1
+    always = MODELS[raw["model_path"]] == "minimax-m2.5" and raw["system"].startswith("b")
+    return tp, dp, moe_ep > 1 or (always and tp > 1)
 
 
 def _multiplied(raw: dict[str, str]) -> bool:
@@ -206,11 +212,14 @@ def _weights(model: str, raw: dict[str, str]) -> str:
 
 
 def _kv_dtype(model: str, raw: dict[str, str]) -> str:
-    """What the recipe of the run says, where the file does not."""
+    """What the recipe of the run says, where the file does not.
+
+    Llama-3.1-70B on H100: the recipe of those days said fp8, but its queues begin where a 16-bit cache is full.
+    """
     hopper = raw["system"].startswith("h")
     if "aic-auto-gap-analysis" in raw["silicon_data_source"]:
         return "fp8" if raw["backend"] == "trtllm" and raw["gemm_quant_mode"] else "auto"
-    if raw["backend"] == "trtllm" or model == "llama-3.1-70b":
+    if raw["backend"] == "trtllm" or (model == "llama-3.1-70b" and raw["system"] != "h100_sxm"):
         return "fp8"
     if model in ("gpt-oss-120b", "deepseek-r1") and not hopper:
         return "fp8"
@@ -230,6 +239,20 @@ def _speculative(raw: dict[str, str], plain: set[tuple[str, ...]]) -> bool:
     if model == "deepseek-r1" and raw["system"] == "b200_sxm" and raw["gemm_quant_mode"] == "fp8":
         return _count(raw["tp_size"]) == 8 and _measurement(raw) not in plain
     return model == "qwen3.5-397b-a17b" and raw["gemm_quant_mode"] == "fp8"
+
+
+def _other_server(raw: dict[str, str]) -> bool:
+    """Rows whose own recipe contradicts them.
+
+    DeepSeek on TensorRT-LLM of 2025-11: the recipe chose expert parallelism and its kernels by concurrency, and the row
+    says neither. gpt-oss on vLLM and H100 at 512 users: the TPOT is that of 4 to 64 of them, as --max-num-seqs of
+    another row was still set, and TTFT is the queue.
+    """
+    source, model = raw["silicon_data_source"], MODELS[raw["model_path"]]
+    if model == "deepseek-r1" and raw["backend"] == "trtllm":
+        return "measured=2025-11" in source
+    crowded = raw["batch_size"] == "512" and raw["backend"] == "vllm"
+    return model == "gpt-oss-120b" and raw["system"] == "h100_sxm" and crowded
 
 
 def _plain_measurements(raws: Iterable[dict[str, str]]) -> set[tuple[str, ...]]:

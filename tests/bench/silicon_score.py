@@ -16,12 +16,13 @@ from statistics import mean, median
 from typing import TypeVar
 
 import numpy as np
+from silicon_pool import pool_sequences
 from silicon_rows import Row
 
 from planner.catalog import load_engine, load_gpu, load_model
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts, Refusal
-from planner.performance.closed_loop import Limits, Users, closed_loop
+from planner.performance.closed_loop import FIRST_WAVE_SHARE, Limits, Users, closed_loop
 from planner.performance.provider import ProviderName, StepModel, StepRequest
 from planner.performance.step_model import step_model
 
@@ -29,6 +30,12 @@ BATCHED_TOKENS = 8192
 """`max_num_batched_tokens` of nearly all recipes."""
 
 T = TypeVar("T")
+LARGEST_SHARE = 0.8
+LOCKSTEP_SHARE = 0.5
+"""Half of the other users' prefills come before one's own, half after it."""
+
+LOCKSTEP_RELEASES = ("0.5.1.post1", "0.5.8.post1")
+
 Json = dict[str, str | int | float | bool]
 
 
@@ -40,6 +47,13 @@ class Scored:
     kind: str
     tpot_s: float
     ttft_s: float
+    running: int
+    overhead_s: float
+
+    @property
+    def waits(self) -> bool:
+        """Whether users wait for room in the KV pool."""
+        return self.running < self.row.concurrency
 
     @property
     def tpot_ratio(self) -> float:
@@ -52,19 +66,65 @@ class Scored:
         return self.ttft_s / self.row.ttft_s
 
 
-def score(rows: Iterable[Row], provider: ProviderName) -> tuple[list[Scored], Counter[str]]:
+def cached_series(rows: Sequence[Row]) -> set[tuple[str, ...]]:
+    """Series in which a row answers faster than its GPUs can multiply: prompts were not computed, but found.
+
+    Rate by Little's law x prompt x 2 FLOP x active parameters of the layers > 80 % of peak, which no prefill reaches.
+    """
+    return {_series(row) for row in rows if _prefill_flops(row) > LARGEST_SHARE * _peak_flops(row) * row.gpus}
+
+
+def _prefill_flops(row: Row) -> float:
+    rate = row.concurrency / (row.ttft_s + (row.output_tokens - 1) * row.tpot_s)
+    return rate * row.input_tokens * 2 * _active_parameters(_model(row.model))
+
+
+def _active_parameters(model: ModelFacts) -> float:
+    """Weights of dense layers with full attention; 0 for others, which are not judged."""
+    if model.is_moe or model.is_mla:
+        return 0.0
+    heads = 2 * model.heads + 2 * model.kv_heads
+    return model.layers * model.hidden_size * (heads * model.head_dim + 3 * model.ffn_size)
+
+
+def _peak_flops(row: Row) -> float:
+    gpu = _gpu(row.gpu)
+    return float(gpu.bf16_flops if row.weights == "bf16" else gpu.fp8_flops * (2 if row.weights == "nvfp4" else 1))
+
+
+def _series(row: Row) -> tuple[str, ...]:
+    return row.model, row.gpu, row.engine, row.weights, row.release
+
+
+def score(rows: Sequence[Row], provider: ProviderName) -> tuple[list[Scored], Counter[str]]:
     """Predictions for all rows that the provider covers, and the reasons for the others."""
     scored: list[Scored] = []
     left_out: Counter[str] = Counter()
+    cached = cached_series(rows)
     for row in rows:
+        if _series(row) in cached:
+            left_out["prompts served from a prefix cache: the rate would take more than the GPU's peak FLOP/s"] += 1
+            continue
         step = _step(row.model, row.gpu, row.engine, row.weights, row.kv_dtype, (row.tp, row.dp, row.ep), provider)
         if isinstance(step, str):
             left_out[step] += 1
             continue
-        users = Users(row.input_tokens, row.output_tokens)
-        loop = closed_loop(step, users, Limits(BATCHED_TOKENS), row.concurrency)
-        scored.append(Scored(row, kind_of(_model(row.model)), loop.tpot_s, loop.ttft_s))
+        pool = pool_sequences(row)
+        if pool == 0:
+            left_out["the weights do not fit the GPUs that the row names: a wrong shape"] += 1
+            continue
+        loop = closed_loop(step, _users(row), Limits(BATCHED_TOKENS, pool_sequences=pool), row.concurrency)
+        overhead_s = loop.breakdown_s.get("overhead", 0.0)
+        scored.append(Scored(row, kind_of(_model(row.model)), loop.tpot_s, loop.ttft_s, loop.running, overhead_s))
     return scored, left_out
+
+
+def _users(row: Row) -> Users:
+    """What the harness asks for. With equal lengths, prefill-first scheduling keeps all users in lockstep: so says the
+    TTFT of Qwen3-32B on SGLang 0.5.1, half of all prefills long at every load; later releases do not show it."""
+    lockstep = row.engine.startswith("sglang") and row.release in LOCKSTEP_RELEASES
+    share = LOCKSTEP_SHARE if lockstep else FIRST_WAVE_SHARE
+    return Users(row.input_tokens, row.output_tokens, first_wave_share=share)
 
 
 def kind_of(model: ModelFacts) -> str:

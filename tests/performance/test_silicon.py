@@ -11,6 +11,7 @@ from planner.catalog import load_engine, load_gpu, load_model
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts, Refusal
 from planner.performance import silicon as module
+from planner.performance.overhead import NO_OVERHEAD
 from planner.performance.provider import StepRequest
 from planner.performance.silicon import Kernel, SiliconStepModel, part_of, silicon
 from planner.performance.step_model import step_model
@@ -52,7 +53,7 @@ def request(
 
 
 def step(ranks: int = 1, factor: float = 1.0) -> SiliconStepModel:
-    return SiliconStepModel(Tables(), ranks, factor, "silicon", ())
+    return SiliconStepModel(Tables(), ranks, factor, NO_OVERHEAD, "silicon", ())
 
 
 def test_without_the_package_the_refusal_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,9 @@ def test_what_is_not_covered_is_refused_by_name(
 def test_kernels_of_a_decode_step_add_up_by_part() -> None:
     """1 ms of matrices and 64 x 1,000 resident tokens at 1 us each."""
     parts = step().breakdown(64, 1000)
-    assert {part: float(value) for part, value in parts.items()} == pytest.approx({"weights": 1e-3, "attention": 64e-3})
+    assert {part: float(value) for part, value in parts.items()} == pytest.approx(
+        {"weights": 1e-3, "attention": 64e-3, "overhead": 0.0}
+    )
 
 
 def test_prefill_beside_decode_has_matrices_once_and_both_attentions() -> None:
