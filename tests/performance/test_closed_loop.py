@@ -62,7 +62,7 @@ def test_other_prefills_by_hand() -> None:
     loop = closed_loop(Linear(), USERS, LIMITS, 11)
     step = 0.010 + 11e-6 + 1e-9 * 11 * 1050.5
     assert loop.decode_step_s == pytest.approx(step)
-    assert loop.tpot_s == pytest.approx(step + 10 / 100 * 0.001)
+    assert loop.tpot_s == pytest.approx(step + (1 - FIRST_WAVE_SHARE) * 10 / 100 * 0.001)
     assert loop.ttft_s == pytest.approx(0.011 + step + FIRST_WAVE_SHARE * 10 * 0.001 + SERVER_S)
 
 
@@ -72,7 +72,14 @@ def test_cached_tokens_save_prefill_only() -> None:
     hit = closed_loop(Linear(), Users(1000, 101, cached_tokens=400), LIMITS, 11)
     assert hit.decode_step_s == plain.decode_step_s
     assert hit.prefill_s == pytest.approx(plain.prefill_s - 0.0004)
-    assert hit.tpot_s == pytest.approx(plain.tpot_s - 10 / 100 * 0.0004)
+    assert hit.tpot_s == pytest.approx(plain.tpot_s - (1 - FIRST_WAVE_SHARE) * 10 / 100 * 0.0004)
+
+
+def test_users_in_step_wait_before_the_first_token_instead() -> None:
+    """Tests that the share w only moves the others' prefills: half of them before the token, the same rate."""
+    loose, lockstep = (closed_loop(Linear(), Users(1000, 101, first_wave_share=w), LIMITS, 11) for w in (0.0, 0.5))
+    assert lockstep.ttft_s - loose.ttft_s == pytest.approx(0.5 * 10 * 0.001)
+    assert lockstep.requests_per_s == pytest.approx(loose.requests_per_s)
 
 
 def test_accepted_tokens_share_a_step() -> None:
