@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,5 +26,5 @@ class Backend(Protocol):
     def add(self, row: Row) -> None:
         """Adds a row; new variables of the master join with it."""
 
-    def minimize(self, terms: Terms, *, hint: Sequence[int] | None, time_limit_s: float) -> Answer:
+    def minimize(self, terms: Terms, *, hint: Mapping[int, int] | None, time_limit_s: float) -> Answer:
         """Minimizes a linear expression of integer variables."""

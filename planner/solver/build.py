@@ -47,7 +47,7 @@ def build_program(scenario: Scenario, table: CandidateTable) -> Program:
         items=tuple(Item(item.name, item.model) for item in table.items),
         demands=tuple(Demand(demand.name, demand.items) for demand in table.demands),
         columns=columns,
-        groups=tuple(Group(g.name, g.gpus_per_node, scenario.reserve.spare_nodes) for g in groups),
+        groups=tuple(Group(g.name, g.gpus_per_node, scenario.reserve.spare_nodes, g.region) for g in groups),
         pools=pools,
         node_limits=_node_limits(scenario, pools),
         share_limits=_share_limits(scenario, table, columns),

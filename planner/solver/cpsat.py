@@ -6,7 +6,7 @@ pandas, which costs more than most solves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from planner.solver.backend import Answer
@@ -53,8 +53,8 @@ class CpSat:
         lower = -INFINITY if whole.lower is None else whole.lower
         linear.domain.extend([lower, INFINITY if whole.upper is None else whole.upper])
 
-    def minimize(self, terms: Terms, *, hint: Sequence[int] | None, time_limit_s: float) -> Answer:
-        """Minimizes a linear expression of integer variables from a complete hint."""
+    def minimize(self, terms: Terms, *, hint: Mapping[int, int] | None, time_limit_s: float) -> Answer:
+        """Minimizes a linear expression of integer variables from a hint, which should be complete."""
         self._sync()
         self._model.clear_objective()
         if terms:
@@ -62,8 +62,8 @@ class CpSat:
             self._model.objective.coeffs.extend([a for _, a in terms])
         self._model.clear_solution_hint()
         if hint is not None:
-            self._model.solution_hint.vars.extend(list(range(len(hint))))
-            self._model.solution_hint.values.extend(list(hint))
+            self._model.solution_hint.vars.extend(list(hint))
+            self._model.solution_hint.values.extend(list(hint.values()))
         problem = self._helper.CpSatHelper.validate_model(self._model)
         if problem:
             raise ArithmeticError(f"CP-SAT does not accept the model: {problem}")

@@ -101,7 +101,7 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
             share = part.tableau.value(index)
             if share:
                 shares.append((item, column, share))
-    losses = [dict(column.losses) for column in program.columns]
+    losses = {c: dict(program.columns[c].losses) for _, c, _ in shares}
     loss = sum((share * losses[column][item] for item, column, share in shares), Fraction(0))
     return Routing(tuple(sorted(shares)), loss, duals if minimize_loss else None)
 
@@ -263,9 +263,16 @@ def _broken_integers(program: Program, replicas: Sequence[int], nodes: Sequence[
     for pool, count in zip(program.pools, nodes, strict=True):
         if not pool.lower <= count <= pool.upper:
             yield f"nodes {pool.name}: {count} not in {pool.lower}..{pool.upper}"
+    running: dict[int, list[tuple[int, int]]] = {}
+    for column, count in zip(program.columns, replicas, strict=True):
+        if count:
+            running.setdefault(column.group, []).append((column.gpus, count))
+    totals = [0] * len(program.groups)
+    for pool, count in zip(program.pools, nodes, strict=True):
+        if pool.group is not None:
+            totals[pool.group] += count
     for index, group in enumerate(program.groups):
-        used = [(c.gpus, n) for c, n in zip(program.columns, replicas, strict=True) if c.group == index and n]
-        bought = sum(n for pool, n in zip(program.pools, nodes, strict=True) if pool.group == index)
+        used, bought = running.get(index, []), totals[index]
         if used and not fits(used, group.gpus_per_node, bought - group.spare_nodes):
             yield f"packing {group.name}: the replicas do not fit into {bought - group.spare_nodes} nodes"
     for limit in program.node_limits:
@@ -276,8 +283,12 @@ def _broken_integers(program: Program, replicas: Sequence[int], nodes: Sequence[
 
 def _broken_models(program: Program, replicas: Sequence[int]) -> Iterator[str]:
     """Replica bounds and the number of configurations per model."""
+    running: dict[str, list[tuple[str, int]]] = {}
+    for column, count in zip(program.columns, replicas, strict=True):
+        if count:
+            running.setdefault(column.model, []).append((column.config, count))
     for limit in program.models:
-        used = [(c.config, n) for c, n in zip(program.columns, replicas, strict=True) if c.model == limit.model and n]
+        used = running.get(limit.model, [])
         total, configurations = sum(n for _, n in used), len({config for config, _ in used})
         if total < limit.replicas_min:
             yield f"replicas {limit.model}: {total} < {limit.replicas_min}"
@@ -302,12 +313,15 @@ def _broken_shares(
             yield f"share {name}: no replica serves"
         if item not in {k for k, _ in program.columns[column].losses}:
             yield f"share {name}: not eligible"
+    by_item: dict[int, Fraction] = {}
+    for (item, _), share in at.items():
+        by_item[item] = by_item.get(item, Fraction(0)) + share
     for demand in program.demand_rows:
-        total = sum((share for (item, _), share in at.items() if item in demand.items), Fraction(0))
+        total = sum((by_item.get(item, Fraction(0)) for item in demand.items), Fraction(0))
         if total != 1:
             yield f"demand {demand.name}: {total} != 1"
-    for index, column_ in enumerate(program.columns):
-        yield from _broken_loads(index, column_, used.get(index, 0), at)
+    for index in sorted({column for _, column in at}):
+        yield from _broken_loads(index, program.columns[index], used.get(index, 0), at)
     for limit in program.share_limits:
         share_total = sum((amount * at.get((item, c), Fraction(0)) for item, c, amount in limit.use), Fraction(0))
         if share_total > limit.max:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from planner.solver.cuts import ServingCut
 from planner.solver.packing import counts_suffice, patterns
@@ -101,22 +102,38 @@ class Master:
         return Row(name, tuple(terms), lower=cut.bound)
 
 
-def usable_replicas(program: Program, column: Column) -> int:
-    """The most replicas of a column that stock and limits could ever hold; 0 if it cannot be used at all."""
-    if column.of is not None:
-        return usable_replicas(program, program.columns[column.of])
-    group = program.groups[column.group]
-    nodes = sum(pool.upper for pool in program.pools if pool.group == column.group) - group.spare_nodes
-    limits = [m.replicas_max for m in program.models if m.model == column.model and m.replicas_max is not None]
-    return max(0, min([column.upper, max(0, nodes) * (group.gpus_per_node // column.gpus), *limits]))
+def usable_replicas(program: Program) -> list[int]:
+    """The most replicas of each column that stock and limits could ever hold; 0 if it cannot be used at all."""
+    nodes = [-group.spare_nodes for group in program.groups]
+    for pool in program.pools:
+        if pool.group is not None:
+            nodes[pool.group] += pool.upper
+    limits = {m.model: m.replicas_max for m in program.models if m.replicas_max is not None}
+    most = []
+    for column in program.columns:
+        own = column if column.of is None else program.columns[column.of]
+        stock = max(0, nodes[own.group]) * (program.groups[own.group].gpus_per_node // own.gpus)
+        most.append(max(0, min(own.upper, stock, limits.get(own.model, stock))))
+    return most
+
+
+def share_pairs(program: Program) -> dict[int, list[int]]:
+    """Items that may run on each column that can serve: not those of which a promised share of 0 forbids any."""
+    closed = {(k, c) for limit in program.share_limits for k, c, a in limit.use if a > limit.max == 0}
+    pairs = {}
+    for c, (column, upper) in enumerate(zip(program.columns, usable_replicas(program), strict=True)):
+        lost = program.spare_replicas if column.of is None else column.lost
+        if column.always or upper > lost:
+            pairs[c] = [k for k, _ in sorted(column.losses) if (k, c) not in closed]
+    return pairs
 
 
 def build(program: Program, *, with_loss: bool) -> Master:
     """The master of a program; the quality loss is a variable of it when it is an objective."""
     master = Master()
     _add_nodes(program, master)
-    for index, column in enumerate(program.columns):
-        _add_column(program, master, index, column)
+    for index, (column, upper) in enumerate(zip(program.columns, usable_replicas(program), strict=True)):
+        _add_column(program, master, index, column, upper)
     _add_shares(program, master)
     _add_loads(program, master)
     _add_packing(program, master)
@@ -145,12 +162,11 @@ def _add_nodes(program: Program, master: Master) -> None:
             master.totals.append(total)
 
 
-def _add_column(program: Program, master: Master, index: int, column: Column) -> None:
+def _add_column(program: Program, master: Master, index: int, column: Column, upper: int) -> None:
     """Replicas of a column; where some are spared or lost also how many of them serve: max(0, y - N)."""
     if column.always:
         master.serving[index] = master.variable(f"always[{column.name}]", 1, 1)
         return
-    upper = usable_replicas(program, column)
     if upper == 0:
         return
     if column.of is None:
@@ -170,25 +186,32 @@ def _add_column(program: Program, master: Master, index: int, column: Column) ->
 
 def _add_shares(program: Program, master: Master) -> None:
     """Shares, demand rows, and the two strong rows: no share without a replica, none without a node."""
-    closed = {(k, c) for limit in program.share_limits for k, c, a in limit.use if a > limit.max == 0}
     by_item: dict[int, list[tuple[int, int]]] = {k: [] for k in range(len(program.items))}
-    for c in master.serving:
-        for k, _ in sorted(program.columns[c].losses):
-            if (k, c) not in closed:
-                name = f"share[{program.items[k].name},{program.columns[c].name}]"
-                master.shares[k, c] = master.variable(name, 0, 1, share=True)
-                by_item[k].append((c, master.shares[k, c]))
+    for c, items in share_pairs(program).items():
+        for k in items:
+            name = f"share[{program.items[k].name},{program.columns[c].name}]"
+            master.shares[k, c] = master.variable(name, 0, 1, share=True)
+            by_item[k].append((c, master.shares[k, c]))
     for demand in program.demand_rows:
         entries = [entry for k in demand.items for entry in by_item[k]]
         master.row(f"demand[{demand.name}]", [(f, 1) for _, f in entries], lower=1, upper=1)
-        for g, total in enumerate(master.totals):
-            here = [(f, 1) for c, f in entries if program.columns[c].group == g and not program.columns[c].always]
-            if here and total is not None:
+        by_group: dict[int, list[tuple[int, int]]] = {}
+        for c, f in entries:
+            if not program.columns[c].always:
+                by_group.setdefault(program.columns[c].group, []).append((f, 1))
+        for g, here in sorted(by_group.items()):
+            total = master.totals[g]
+            if total is not None:
                 master.row(f"node[{demand.name},{program.groups[g].name}]", [*here, (total, -1)], upper=0)
 
 
 def _add_loads(program: Program, master: Master) -> None:
     """Load rows, and strong row 1 where one replica could take a whole demand (else the load row says more)."""
+    demands: list[list[int]] = [[] for _ in program.items]
+    for d, demand in enumerate(program.demand_rows):
+        for k in demand.items:
+            demands[k].append(d)
+    rows = program.demand_rows
     for c, s in master.serving.items():
         column = program.columns[c]
         for load in binding_loads(column):
@@ -197,7 +220,7 @@ def _add_loads(program: Program, master: Master) -> None:
                 name = f"load[{column.name},{load.name}]"
                 master.row(name, [*terms, (s, -load.capacity)], upper=0, widen=True)
         heavy = {k for load in column.loads for k, a in load.use if a >= load.capacity}
-        for demand in program.demand_rows:
+        for demand in (rows[d] for d in sorted({d for k, _ in column.losses for d in demands[k]})):
             own = [k for k in demand.items if (k, c) in master.shares]
             if any(k not in heavy for k in own):
                 name = f"replica[{demand.name},{column.name}]"
@@ -222,8 +245,11 @@ def _implies(strong: Load, weak: Load) -> bool:
 
 def _add_packing(program: Program, master: Master) -> None:
     """Replicas into nodes: by counting GPUs where that is exact, else with one variable per way to fill a node."""
+    by_group: dict[int, dict[int, int]] = {}
+    for c, y in master.replicas.items():
+        by_group.setdefault(program.columns[c].group, {})[c] = y
     for g, group in enumerate(program.groups):
-        columns = {c: y for c, y in master.replicas.items() if program.columns[c].group == g}
+        columns = by_group.get(g, {})
         total = master.totals[g]
         if not columns or total is None:
             continue
@@ -275,8 +301,11 @@ def _add_limits(program: Program, master: Master) -> None:
 
 def _add_models(program: Program, master: Master) -> None:
     """Replica bounds of a model, and its number of distinct configurations."""
+    by_model: dict[str, dict[int, int]] = {}
+    for c, y in master.replicas.items():
+        by_model.setdefault(program.columns[c].model, {})[c] = y
     for limit in program.models:
-        columns = {c: y for c, y in master.replicas.items() if program.columns[c].model == limit.model}
+        columns = by_model.get(limit.model, {})
         ones = [(y, 1) for y in columns.values()]
         if limit.replicas_min > 0:
             master.row(f"replicas_min[{limit.model}]", ones, lower=limit.replicas_min)
@@ -295,10 +324,10 @@ def _add_models(program: Program, master: Master) -> None:
 
 def _add_loss(program: Program, master: Master) -> None:
     """The quality loss in whole units, rounded up: never below what the shares lose (coefficients rounded down)."""
-    most = [
-        max((loss for c in master.serving for j, loss in program.columns[c].losses if j == k), default=0)
-        for k in range(len(program.items))
-    ]
+    most = [Fraction(0)] * len(program.items)
+    for c in master.serving:
+        for k, loss in program.columns[c].losses:
+            most[k] = max(most[k], loss)
     upper = int(sum(most)) + 1
     scale = max(1, LOSS_SIZE // upper)
     master.loss = master.variable("quality_loss", 0, upper, whole=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from math import ceil, gcd, inf, isfinite
@@ -79,10 +79,13 @@ class MathOpt:
         found = result.dual_values()
         return [found[row] / scale for row, scale in zip(self._rows, self._scales, strict=True)]
 
-    def minimize(self, terms: Terms, *, hint: Sequence[int] | None, time_limit_s: float) -> Answer:
-        """Minimizes a linear expression of integer variables; the hint is not used."""
+    def minimize(self, terms: Terms, *, hint: Mapping[int, int] | None, time_limit_s: float) -> Answer:
+        """Minimizes a linear expression of integer variables. HiGHS completes a hint of the integers by itself."""
         self._sync()
-        self._model.minimize(sum(a * self._units[v] * self._variables[v] for v, a in terms) if terms else 0)
+        self._model.objective.clear()
+        self._model.objective.is_maximize = False
+        for v, a in terms:
+            self._model.objective.set_linear_coefficient(self._variables[v], float(a * self._units[v]))
         parameters = self._mathopt.SolveParameters(
             time_limit=timedelta(seconds=max(0.001, time_limit_s)),
             random_seed=self._seed,
@@ -91,7 +94,9 @@ class MathOpt:
             presolve=None if self._presolve else self._mathopt.Emphasis.OFF,
         )
         with _silent_stdout():
-            result = self._mathopt.solve(self._model, self._mathopt.SolverType.HIGHS, params=parameters)
+            result = self._mathopt.solve(
+                self._model, self._mathopt.SolverType.HIGHS, params=parameters, model_params=self._started(hint)
+            )
         reasons = self._mathopt.TerminationReason
         if result.termination.reason in (reasons.INFEASIBLE, reasons.INFEASIBLE_OR_UNBOUNDED):
             return Answer("infeasible")
@@ -106,6 +111,14 @@ class MathOpt:
         bound = _whole_bound(result.termination.objective_bounds.dual_bound, terms) if terms else 0
         proved = result.termination.reason == reasons.OPTIMAL and bound is not None and bound >= value
         return Answer("optimal" if proved else "feasible", values, bound)
+
+    def _started(self, hint: Mapping[int, int] | None) -> object:
+        """The solution to start from: its whole variables, whose shares HiGHS finds by a linear program."""
+        if hint is None:
+            return None
+        whole = {v: value for v, value in hint.items() if self._master.variables[v].whole}
+        start = self._mathopt.SolutionHint({self._variables[v]: float(value) for v, value in whole.items()})
+        return self._mathopt.ModelSolveParameters(solution_hints=[start])
 
 
 def _whole_bound(dual_bound: float, terms: Terms) -> int | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from math import ceil
 
 from planner.solver.exact import Routing, route
 from planner.solver.infeasible import infeasible
-from planner.solver.master import build
+from planner.solver.master import share_pairs
 from planner.solver.program import Program, Solution, Stage, Status
 from planner.solver.progress import Progress
 from planner.solver.session import (
@@ -54,6 +55,8 @@ def solve(
     if missing:
         return Solution("infeasible", proof=f"no column serves {', '.join(missing)}")
     deadline = time.monotonic() + time_limit_s
+    if too_large(program):
+        return _searched(program, deadline, seed, progress or (lambda _: None))
     session = Session(program, backend, seed, deadline, progress or (lambda _: None))
     stages: list[Stage] = []
     status: Status = "optimal"
@@ -77,9 +80,41 @@ def solve(
     return _solution(program, session, status, stages, unique=unique, proof=proof)
 
 
+WHOLE_PAIRS = 6_000
+"""(column, item) pairs up to which one master holds the whole program; HiGHS proves most of 1,500 in a minute."""
+
+
+def too_large(program: Program) -> bool:
+    """Whether a program is searched in parts. One of several situations, or with quality first, is always whole."""
+    pairs = sum(len(column.losses) for column in program.columns)
+    plain = all(column.own for column in program.columns) and all(pool.group is not None for pool in program.pools)
+    return pairs > WHOLE_PAIRS and plain and program.objective[0] != "quality_loss"
+
+
+def _searched(program: Program, deadline: float, seed: int, progress: Progress) -> Solution:
+    """What a search in parts finds: a plan and a bound on the first objective, nothing proved beyond it."""
+    from planner.solver.scale.search import Search
+
+    first = program.objective[0]
+    search = Search(program, node_weights(program, first), first, deadline, progress, seed)
+    search.run()
+    if search.plan is None:
+        return Solution("unknown", reproducible=False, proof="no plan found in parts of the program")
+    replicas, nodes = search.plan
+    routing = route(program, replicas, minimize_loss="quality_loss" in program.objective)
+    assert isinstance(routing, Routing)
+    plan = Plan(replicas, nodes, ceil(routing.loss), {})
+    stages = [
+        Stage(name, objective_value(program, name, plan), search.bound if index == 0 else None)
+        for index, name in enumerate(program.objective)
+    ]
+    proof = f"searched in parts; the bound is from {search.by}" if search.bound is not None else "searched in parts"
+    return Solution("feasible", replicas, nodes, routing.shares, tuple(stages), reproducible=False, proof=proof)
+
+
 def demands_without_column(program: Program) -> list[str]:
     """Names of demands that no usable column may serve."""
-    served = {k for k, _ in build(program, with_loss=False).shares}
+    served = {k for items in share_pairs(program).values() for k in items}
     return [demand.name for demand in program.demand_rows if not served.intersection(demand.items)]
 
 

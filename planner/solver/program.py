@@ -85,11 +85,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Group:
-    """Pools of the same GPU, region and node size. `spare_nodes` stay free whenever the group is used."""
+    """Pools of the same GPU, region and node size. `spare_nodes` stay free whenever the group is used.
+
+    `region` says which groups the search may free together; no row reads it.
+    """
 
     name: str
     gpus_per_node: int
     spare_nodes: int
+    region: str = ""
 
 
 @dataclass(frozen=True)

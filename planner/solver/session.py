@@ -160,11 +160,11 @@ class Session:
                 return True
         raise Unproved
 
-    def _hint(self) -> list[int] | None:
+    def _hint(self) -> dict[int, int] | None:
         if self.best is None:
             return None
         known = self.best.values
-        return [known.get(v.name, v.lower) for v in self.master.variables]
+        return {i: known.get(v.name, v.lower) for i, v in enumerate(self.master.variables)}
 
     def _judge(self, answer: Answer) -> bool:
         """Tests an incumbent exactly; a refusal adds its cut. An accepted plan becomes the best one."""

@@ -28,7 +28,8 @@ def read_instance(path: Path) -> Instance:
     for deployment, item, load in data["loads"]:
         use.setdefault(deployment, []).append((item, load))
     groups = tuple(
-        Group(f"{g['gpu']}@{g['region']}x{g['gpus_per_node']}", g["gpus_per_node"], 0) for g in data["groups"]
+        Group(f"{g['gpu']}@{g['region']}x{g['gpus_per_node']}", g["gpus_per_node"], 0, g["region"])
+        for g in data["groups"]
     )
     columns = tuple(
         Column(

@@ -128,7 +128,7 @@ def test_implied_load_rows_are_dropped() -> None:
 )
 def test_replicas_are_bounded_by_stock(program: Program, expected: int) -> None:
     """Tests the bound on replicas of a column."""
-    assert usable_replicas(program, program.columns[0]) == expected
+    assert usable_replicas(program)[0] == expected
 
 
 def test_a_cut_names_serving_replicas() -> None:

@@ -1,0 +1,116 @@
+"""A program as arrays: one entry for each (column, item) pair, sorted by column, for what must look at all of them.
+
+Only the frame that all programs share is here: demands, load rows, packing by GPUs, stock and node limits. What is left
+out (promised shares, spare nodes, replica bounds, patterns) only ever forbids plans, so bounds made from these arrays
+hold for the whole program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.solver.program import Program
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Arrays of a program.
+
+    Pairs: `column` and `item` of each, `load` its amounts over one replica's capacity, one column a load row. Pairs of
+    column c are `start[c]` to `start[c + 1]`. Columns: `group`, `gpus`, `model`, `upper` (0: not usable). Demands:
+    `cover_item` and `cover_demand` list which item covers which demand.
+    """
+
+    column: Ints
+    item: Ints
+    load: Floats
+    start: Ints
+    group: Ints
+    gpus: Ints
+    model: Ints
+    upper: Ints
+    models: tuple[str, ...]
+    cover_item: Ints
+    cover_demand: Ints
+    items: int
+    demands: int
+
+    @property
+    def heaviest(self) -> Floats:
+        """Replicas that a whole item takes by its heaviest row."""
+        heaviest: Floats = self.load.max(axis=1, initial=0.0)
+        return heaviest
+
+    def worth(self, duals: Floats) -> Floats:
+        """What each item brings: the duals of the demands that it covers."""
+        worth: Floats = np.bincount(self.cover_item, weights=duals[self.cover_demand], minlength=self.items).astype(
+            float
+        )
+        return worth
+
+    def value(self, need: Floats) -> Floats:
+        """At most what one replica of each column can earn: a fractional knapsack for each load row, the least of them.
+
+        Args:
+            need: What each pair's item brings when it runs whole on this column; below 0 it stays away.
+        """
+        columns = len(self.start) - 1
+        positive = np.maximum(need, 0.0)
+        least: Floats = np.bincount(self.column, weights=positive, minlength=columns).astype(float)
+        for row in self.load.T:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.where(row > 0, positive / row, np.inf)
+            order = np.lexsort((-ratio, self.column))
+            weight = row[order]
+            before = np.cumsum(weight) - weight
+            before -= np.repeat(before[np.minimum(self.start[:-1], len(before) - 1)], np.diff(self.start))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                taken = np.where(weight > 0, np.clip((1.0 - before) / weight, 0.0, 1.0), 1.0)
+            earned = np.bincount(self.column[order], weights=positive[order] * taken, minlength=columns)
+            least = np.minimum(least, earned)
+        return least
+
+
+def flatten(program: Program) -> Flat:
+    """The arrays of a program."""
+    nodes = [-group.spare_nodes for group in program.groups]
+    for pool in program.pools:
+        if pool.group is not None:
+            nodes[pool.group] += pool.upper
+    limits = {m.model: m.replicas_max for m in program.models if m.replicas_max is not None}
+    models = tuple(sorted({column.model for column in program.columns}))
+    place = {name: index for index, name in enumerate(models)}
+    columns, items, loads, starts, upper = [], [], [], [0], []
+    rows = max((len(column.loads) for column in program.columns), default=1)
+    for c, column in enumerate(program.columns):
+        stock = max(0, nodes[column.group]) * (program.groups[column.group].gpus_per_node // column.gpus)
+        upper.append(max(0, min(column.upper, stock, limits.get(column.model, column.upper))))
+        amounts = [(dict(load.use), load.capacity) for load in column.loads]
+        for k, _ in column.losses:
+            columns.append(c)
+            items.append(k)
+            row = [amount.get(k, 0) / capacity for amount, capacity in amounts]
+            loads.append(row + [0.0] * (rows - len(row)))
+        starts.append(len(columns))
+    cover = [(k, d) for d, demand in enumerate(program.demand_rows) for k in demand.items]
+    return Flat(
+        column=np.array(columns, dtype=np.int64),
+        item=np.array(items, dtype=np.int64),
+        load=np.array(loads, dtype=np.float64).reshape(len(columns), rows),
+        start=np.array(starts, dtype=np.int64),
+        group=np.array([column.group for column in program.columns], dtype=np.int64),
+        gpus=np.array([column.gpus for column in program.columns], dtype=np.int64),
+        model=np.array([place[column.model] for column in program.columns], dtype=np.int64),
+        upper=np.array(upper, dtype=np.int64),
+        models=models,
+        cover_item=np.array([k for k, _ in cover], dtype=np.int64),
+        cover_demand=np.array([d for _, d in cover], dtype=np.int64),
+        items=len(program.items),
+        demands=len(program.demand_rows),
+    )
