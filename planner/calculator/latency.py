@@ -1,35 +1,39 @@
-"""The latency of a replica: a row for each batch, in the steady state of a closed loop, with provider and band."""
+"""The latency of a replica: a row for each batch, in the steady state of a closed loop, with provider and band.
+
+Where a run of the user's has exactly what is asked, it is the answer; else the runs calibrate the prediction.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
 
+from planner.calculator.calibrate import calibrations, exact_matches
 from planner.calculator.inputs import Inputs
-from planner.calculator.kv import figures_or_raise, setting_of
-from planner.calculator.latency_query import DEFAULT_BATCHES, LatencyQuery
-from planner.calculator.types import Budget, Taken
+from planner.calculator.latency_query import LatencyQuery
+from planner.calculator.replica import Replica, replica_of, request_of
+from planner.calculator.types import Taken
+from planner.catalog.latency import Calibration, LatencyRun, System
 from planner.catalog.parallel import Parallel
-from planner.catalog.types import Bottleneck, EngineRules, GpuFacts, ModelFacts, Refusal
-from planner.errors import Diagnostic, InputError
-from planner.performance.closed_loop import ClosedLoop, Limits, Users, closed_loop
-from planner.performance.provider import LatencyBand, StepModel, StepRequest
-from planner.performance.step_model import step_model
-from planner.units import PPM, format_ppm
-
-SIXTEEN_BIT_BYTES = Fraction(2)
-
-REFUSED = {
-    Bottleneck.GPU: "--gpu",
-    Bottleneck.PARALLEL: "--parallel",
-    Bottleneck.ENGINE: "--engine",
-}
-"""Which flag to change where no provider times the replica; anything else lies with the model."""
+from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
+from planner.errors import InputError
+from planner.performance.closed_loop import ClosedLoop, Limits, Users
+from planner.performance.measured.belongs import applies, check_releases
+from planner.performance.measured.calibrate import calibration_for, scaled, system_of_request
+from planner.performance.measured.files import read_runs
+from planner.performance.provider import LatencyBand
+from planner.scenario.source import Findings
+from planner.scenario.types import Place
 
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """One batch: the loop as predicted, and who says so. Times are in seconds."""
+    """One batch: the loop, and who says so. Times are in seconds.
+
+    `uncalibrated` is the loop as the provider alone predicts it; None where nothing was measured. `measured` are the
+    runs of exactly this batch whose medians the figures are.
+    """
 
     loop: ClosedLoop
     tpot_s: float
@@ -37,6 +41,8 @@ class LatencyRow:
     output_tokens_per_s: float
     provider: str
     band: LatencyBand
+    uncalibrated: ClosedLoop | None = None
+    measured: tuple[LatencyRun, ...] = ()
 
     @property
     def waiting(self) -> int:
@@ -67,31 +73,18 @@ class LatencyAnswer:
     """Why the replica cannot start at all; empty where it can."""
 
 
-@dataclass(frozen=True)
-class Replica:
-    """A replica ready to be asked: its step times, its users, its limits."""
-
-    step: StepModel
-    users: Users
-    limits: Limits
-    defaults: tuple[Taken, ...]
-    warnings: tuple[str, ...]
-    misfit: str
-
-    def loop(self, count: int) -> ClosedLoop:
-        """The steady state with so many users."""
-        return closed_loop(self.step, self.users, self.limits, count)
-
-
 def latency(query: LatencyQuery, inputs: Inputs) -> LatencyAnswer:
     """Answers a question whose names are looked up.
 
     Raises:
-        InputError: the shape or the storage does not go with the model, or no provider times the replica.
+        InputError: the shape or the storage does not go with the model, no provider times the replica, or measured
+        results cannot be read or do not belong here.
     """
     assert inputs.gpu is not None  # the question names one
     replica = replica_of(query, inputs)
-    rows = tuple(_row(replica, count) for count in query.kv.batches)
+    system = system_of_request(request_of(inputs))
+    runs, found = _measured(query, inputs, system)
+    rows = tuple(_row(query, replica, system, runs, found, count) for count in query.kv.batches)
     return LatencyAnswer(
         model=inputs.model,
         engine=inputs.engine,
@@ -107,98 +100,105 @@ def latency(query: LatencyQuery, inputs: Inputs) -> LatencyAnswer:
         slo_ttft_us=query.slo_ttft_us,
         estimated=replica.step.estimated,
         defaults=replica.defaults,
-        warnings=replica.warnings,
+        warnings=(*replica.warnings, *_taken_on_trust(query.measured)),
         misfit=replica.misfit,
     )
 
 
-def replica_of(query: LatencyQuery, inputs: Inputs) -> Replica:
-    """The replica of a question.
+def _measured(query: LatencyQuery, inputs: Inputs, system: System) -> tuple[tuple[LatencyRun, ...], Calibration | None]:
+    """The runs that were named, and what they say of predictions for this replica.
 
     Raises:
-        InputError: as `latency`.
+        InputError: a file cannot be read, has mistakes, mixes what does not belong together, or says nothing of the
+        GPU and engine that are asked.
     """
-    assert inputs.gpu is not None  # the question names one
-    setting, taken, warnings = setting_of(inputs)
-    found = figures_or_raise(inputs.model, setting)
-    step = step_model(_request(inputs), query.provider)
-    if isinstance(step, Refusal):
-        nearest = f"; nearest: {step.nearest}" if step.nearest else ""
-        flag = REFUSED.get(step.bottleneck, "MODEL")
-        raise InputError([Diagnostic(flag, 0, 0, "KV970", step.message + nearest)])
-    per_rank, ranks = found.rows[0].fitting_sequences, inputs.shape.dp
-    limits = Limits(
-        max_num_batched_tokens=setting.max_num_batched_tokens * ranks,
-        max_num_seqs=None if setting.max_num_seqs is None else setting.max_num_seqs * ranks,
-        pool_sequences=None if per_rank is None else per_rank * ranks,
+    findings = Findings()
+    asked = {
+        "model": query.kv.model,
+        "gpu": system.gpu,
+        "engine": system.engine,
+        "parallel": system.parallel,
+        "weights": system.weights,
+        "kv_dtype": system.kv_dtype,
+        "max_num_batched_tokens": str(query.kv.max_num_batched_tokens or ""),
+    }
+    runs: list[LatencyRun] = []
+    for path in query.measured:
+        here = Place(path, 0, 0)
+        read = read_runs(path, here, asked, findings)
+        if read and not any(applies(run, system.gpu, system.engine) for run in read):
+            first = read[0].system
+            message = f"measured on {first.gpu} with {first.engine}, asked is {system.gpu} with {system.engine}"
+            findings.add(here, "KV974", f"{message}; leave the file out")
+        runs += read
+    check_releases(runs, findings)
+    applying = [run for run in runs if applies(run, system.gpu, system.engine)]
+    known = calibrations(applying, query.provider, findings) if not findings.items else ()
+    if findings.items:
+        raise InputError(findings.items)
+    names = (system.model, query.kv.model, str((query.kv.base_dir / query.kv.model).absolute()))
+    return tuple(_named(run, names) for run in runs), calibration_for(known, system)
+
+
+def _taken_on_trust(paths: Sequence[str]) -> list[str]:
+    """Files that do not say which replica they were measured on."""
+    trusted = [path for path in paths if not read_runs(path, Place(path, 0, 0), {}, Findings())]
+    return [f"{path} does not say its replica: taken as the one that is asked" for path in trusted]
+
+
+def _named(run: LatencyRun, names: tuple[str, ...]) -> LatencyRun:
+    """The run under the first of several names of the model that is asked, where it has one of the others."""
+    if run.system.model not in names:
+        return run
+    return replace(run, system=replace(run.system, model=names[0]))
+
+
+def _row(
+    query: LatencyQuery,
+    replica: Replica,
+    system: System,
+    runs: Sequence[LatencyRun],
+    found: Calibration | None,
+    count: int,
+) -> LatencyRow:
+    """The figures of one batch: measured, else calibrated, else as predicted."""
+    bare = replica.loop(count)
+    if found is None:
+        step = replica.step
+        return LatencyRow(bare, bare.tpot_s, bare.ttft_s, bare.output_tokens_per_s, step.provider, step.band)
+    step = scaled(replica.step, found)
+    loop = replace(replica, step=step).loop(count, float(step.band.ttft_p50))
+    row = LatencyRow(
+        loop, loop.tpot_s, loop.ttft_s, loop.output_tokens_per_s, step.provider, _around(step.band), uncalibrated=bare
     )
-    misfit = found.budget.message if isinstance(found.budget, Refusal) else ""
-    if isinstance(found.budget, Budget) and per_rank == 0:
-        misfit = "the KV pool does not hold one such request"
-    return Replica(
-        step=step,
-        users=_users(query),
-        limits=limits,
-        defaults=(*taken, *_defaults(query)),
-        warnings=(*warnings, *_warnings(query, setting.max_model_len)),
-        misfit=misfit,
+    own = exact_matches(runs, system, query, replica.limits.max_num_batched_tokens, count)
+    return _as_measured(row, own, replica.users) if own else row
+
+
+def _around(band: LatencyBand) -> LatencyBand:
+    """The band around figures that its median already entered."""
+    middle = band.ttft_p50
+    return replace(band, ttft_p10=band.ttft_p10 / middle, ttft_p50=middle / middle, ttft_p90=band.ttft_p90 / middle)
+
+
+def _as_measured(row: LatencyRow, own: Sequence[LatencyRun], users: Users) -> LatencyRow:
+    """The row with medians of the runs of exactly this question; what they did not measure stays calibrated."""
+    tpots = [run.tpot_us / 1e6 for run in own if run.tpot_us is not None]
+    ttfts = [run.ttft_us / 1e6 for run in own if run.ttft_us is not None]
+    rates = [float(run.output_tokens_per_s) for run in own if run.output_tokens_per_s is not None]
+    tpot_s = median(tpots) if tpots else row.tpot_s
+    ttft_s = median(ttfts) if ttfts else row.ttft_s
+    request_s = ttft_s + (users.output_tokens - 1) * tpot_s
+    rate = median(rates) if rates else row.loop.users / request_s * users.output_tokens
+    sources = "; ".join(dict.fromkeys(f"{run.harness}: {run.source}" for run in own))
+    return replace(
+        row,
+        tpot_s=tpot_s,
+        ttft_s=ttft_s,
+        output_tokens_per_s=rate,
+        provider=f"measured, {len(own)} run{'s' if len(own) > 1 else ''} of exactly this ({sources})",
+        measured=tuple(own),
     )
-
-
-def _request(inputs: Inputs) -> StepRequest:
-    """The replica as providers take it. KV without measured kernels is timed as 16-bit KV: no gain unpublished."""
-    assert inputs.gpu is not None
-    stored = Fraction(max(inputs.storage.kv.k_bits, inputs.storage.kv.v_bits), 8)
-    return StepRequest(
-        model=inputs.model,
-        gpu=inputs.gpu,
-        engine=inputs.engine,
-        shape=inputs.shape,
-        weights=inputs.weights,
-        kv_dtype=inputs.storage.flag,
-        kv_bytes_per_element=max(SIXTEEN_BIT_BYTES, stored),
-        decode_time_factor=inputs.storage.decode_time_factor,
-    )
-
-
-def _users(query: LatencyQuery) -> Users:
-    return Users(
-        input_tokens=query.input_tokens,
-        output_tokens=query.output_tokens,
-        cached_tokens=query.input_tokens * query.prefix_hits_ppm // PPM,
-        accepted_tokens=float(query.accepted_tokens),
-        verified_tokens=query.kv.speculative_tokens + 1,
-        step_overhead=query.step_overhead_ppm / PPM,
-    )
-
-
-def _row(replica: Replica, count: int) -> LatencyRow:
-    loop = replica.loop(count)
-    step = replica.step
-    return LatencyRow(loop, loop.tpot_s, loop.ttft_s, loop.output_tokens_per_s, step.provider, step.band)
-
-
-def _defaults(query: LatencyQuery) -> list[Taken]:
-    taken = []
-    if query.kv.batches == DEFAULT_BATCHES:
-        taken.append(Taken("--batch", ",".join(map(str, DEFAULT_BATCHES)), "common sizes"))
-    if query.accepted_tokens > 1 and query.kv.speculative_tokens + 1 == -(-query.accepted_tokens // 1):
-        words = f"the fewest drafts that can yield {float(query.accepted_tokens):g}"
-        taken.append(Taken("--speculative-tokens", str(query.kv.speculative_tokens), words))
-    if query.accepted_tokens > 1 and not query.step_overhead_ppm:
-        taken.append(Taken("--step-overhead", "0%", "the draft's own time is not counted"))
-    return taken
-
-
-def _warnings(query: LatencyQuery, max_model_len: int) -> list[str]:
-    longest = query.input_tokens + query.output_tokens
-    found = []
-    if longest > max_model_len:
-        found.append(f"{longest:,} tokens of one request are above --max-model-len {max_model_len:,}: it is refused")
-    if query.prefix_hits_ppm:
-        share = format_ppm(query.prefix_hits_ppm)
-        found.append(f"prefix hits of {share} save prefill only; every request is charged its whole KV")
-    return found
 
 
 CURVE_POINTS = 41

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from planner.cli.import_latency import import_latency
 from planner.cli.output import check_target, say, say_error, width, write_whole
 from planner.errors import Diagnostic, InputError
 
@@ -174,3 +175,6 @@ def _text(file: str) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "it is no file name"
     raise InputError([Diagnostic(file, 0, 0, "KV704", f"cannot read the price list: {reason}")])
+
+
+catalog.add_command(import_latency)

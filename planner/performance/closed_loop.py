@@ -88,7 +88,7 @@ class ClosedLoop:
     """Parts of the decode step; their sum is the step."""
 
 
-def closed_loop(step: StepModel, users: Users, limits: Limits, count: int) -> ClosedLoop:
+def closed_loop(step: StepModel, users: Users, limits: Limits, count: int, ttft_factor: float = 1.0) -> ClosedLoop:
     """The steady state with `count` users.
 
     Args:
@@ -96,6 +96,7 @@ def closed_loop(step: StepModel, users: Users, limits: Limits, count: int) -> Cl
         users: what each of them asks for; at least two output tokens, since the first is not a gap.
         limits: what the engine lets run at once.
         count: users in the loop.
+        ttft_factor: measured over predicted TTFT of a request that does not wait for KV.
     """
     running = limits.running(count)
     parts = _decode_parts(step, users, running)
@@ -105,7 +106,7 @@ def closed_loop(step: StepModel, users: Users, limits: Limits, count: int) -> Cl
     others_s = (running - 1) * _beside_decode_s(step, users, limits, running - 1)
     waited_s = users.first_wave_share * others_s
     tpot_s = decode_s / users.accepted_tokens + (others_s - waited_s) / gaps
-    alone_s = prefill_s + decode_s + waited_s + SERVER_S
+    alone_s = ttft_factor * (prefill_s + decode_s + waited_s + SERVER_S)
     rate = running / (alone_s + gaps * tpot_s)
     return ClosedLoop(
         users=count,

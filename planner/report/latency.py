@@ -49,6 +49,8 @@ def _rows(answer: LatencyAnswer, columns: int) -> str:
         (name, "right")
         for name in ("batch", "running", "prefill ms", "step ms", "TPOT ms", "TTFT ms", "tokens/s", "a user")
     ]
+    if any(row.uncalibrated for row in answer.rows):
+        heads += [("(TPOT,", "right"), ("TTFT)", "right")]
     return table([*heads, ("", "left")], [_row(answer, row) for row in answer.rows], columns)
 
 
@@ -63,8 +65,15 @@ def _row(answer: LatencyAnswer, row: LatencyRow) -> list[str]:
         ms(row.ttft_s) + ("*" if is_above(row.ttft_s, answer.slo_ttft_us) else ""),
         f"{row.output_tokens_per_s:,.0f}",
         f"{row.output_tokens_per_s / loop.users:,.1f}",
-        f"{row.waiting:,} wait: {held_back_by(answer)}" if row.waiting else "",
+        *([f"({ms(row.uncalibrated.tpot_s)},", f"{ms(row.uncalibrated.ttft_s)})"] if row.uncalibrated else []),
+        _remark(answer, row),
     ]
+
+
+def _remark(answer: LatencyAnswer, row: LatencyRow) -> str:
+    """Whether the figures were measured, and who waits for what."""
+    words = ["measured"] if row.measured else []
+    return ", ".join([*words, f"{row.waiting:,} wait: {held_back_by(answer)}"] if row.waiting else words)
 
 
 def is_above(seconds: float, slo_us: int | None) -> bool:
@@ -120,11 +129,13 @@ def _notes(answer: LatencyAnswer, columns: int) -> str:
         if slo_us is not None:
             promises.append(f"{name} {numbers.duration(Fraction(slo_us, 1000))}: {_kept(answer, name, slo_us)}")
     misfit = [f"this replica cannot start: {answer.misfit}; the figures are of a pool without limit"]
+    alone = ["what the provider predicts without the measured runs"]
     defaults = ["; ".join(f"{each.flag} {each.value} ({each.why})" for each in answer.defaults)]
     return "".join(
         (
             labeled("promise", promises, columns),
             labeled("provider", list(dict.fromkeys(row.provider for row in answer.rows)), columns),
+            labeled("(...)", alone if any(row.uncalibrated for row in answer.rows) else [], columns),
             labeled("band", list(dict.fromkeys(band_words(row.band) for row in answer.rows)), columns),
             labeled("note", [*(misfit if answer.misfit else []), *answer.warnings], columns),
             labeled("estimated", answer.estimated, columns),
