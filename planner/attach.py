@@ -42,21 +42,9 @@ def attach(scenario: Scenario) -> Scenario:
         problems += found
         models[name] = replace(model.with_capacity(rows), capacity_path=Path(model.capacity_path).name)
         places[f"models.{name}.capacity_table.file"] = Place(model.capacity_path, 1, 1)
-    problems += _unread(scenario)
     if problems:
         raise InputError(problems)
     return replace(scenario, models=models, places=places)
-
-
-def _unread(scenario: Scenario) -> list[Diagnostic]:
-    """Words about latencies that no room acts on yet."""
-    wanted = {"provider": scenario.performance.provider != "roofline", "measured": bool(scenario.performance.measured)}
-    places = {
-        word: _at(scenario, f"performance.{word}", "performance") for word, is_given in wanted.items() if is_given
-    }
-    return [
-        _problem(at, "KV501", f"performance.{word} is not supported yet; leave it out") for word, at in places.items()
-    ]
 
 
 def _at(scenario: Scenario, *paths: str) -> Place:

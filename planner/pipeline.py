@@ -46,12 +46,17 @@ class Options:
 
 
 def load(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()) -> Scenario:
-    """A resolved scenario with its presets and capacity tables checked.
+    """A resolved scenario with its presets checked, its capacity tables and measured latencies attached.
 
     Raises:
         InputError: every mistake in the file, its parents, its `what_if` blocks and the overrides, sorted.
     """
-    return attach(load_scenario(path, sets, what_if, preset_names()))
+    scenario = attach(load_scenario(path, sets, what_if, preset_names()))
+    if not scenario.performance.measured:
+        return scenario
+    from planner.calculator.measured import with_measured
+
+    return with_measured(scenario)
 
 
 def table(scenario: Scenario) -> CandidateTable:
@@ -184,7 +189,26 @@ def check(path: str | Path, *, use_hash: bool = True) -> list[Finding]:
     from planner.plan.check import check_tree
     from planner.plan.io import read_tree
 
-    return check_tree(read_tree(str(path)), str(path), use_hash=use_hash)[1]
+    plan, findings = check_tree(read_tree(str(path)), str(path), use_hash=use_hash)
+    return [*findings, *_recalibrated(plan.scenario)]
+
+
+def _recalibrated(scenario: Scenario) -> list[Finding]:
+    """Calibrations that do not follow from the measured runs that the plan carries."""
+    performance = scenario.performance
+    if not performance.runs and not performance.calibrations:
+        return []
+    from planner.calculator.calibrate import calibrations
+    from planner.plan.check import Finding
+    from planner.scenario.source import Findings
+
+    again = calibrations(performance.runs, performance.provider, Findings())
+    if again == performance.calibrations:
+        return []
+    stored, derived = (
+        ", ".join(f"{float(c.tpot.p50):.6g}" for c in each) for each in (performance.calibrations, again)
+    )
+    return [Finding("scenario.performance.calibrations", stored, f"{derived} from the measured runs")]
 
 
 def simulate(plan: Plan, question: Question, source: str = "plan", progress: Progress | None = None) -> Answer:

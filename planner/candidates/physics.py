@@ -8,10 +8,12 @@ from fractions import Fraction
 
 from planner.candidates.settings import chunk_budgets
 from planner.candidates.types import Shape
+from planner.catalog.latency import Performance
 from planner.catalog.types import Refusal
 from planner.compression.policy import FloorVerdict, Usable, floor, judge
 from planner.compression.table import load_presets
 from planner.performance.fit import AffineFit, affine_fit, prefill_cost
+from planner.performance.measured.calibrate import calibrated
 from planner.performance.provider import LatencyBand, StepModel, StepRequest
 from planner.performance.step_model import step_model
 from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Scenario
@@ -40,31 +42,35 @@ def usable_preset(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> 
     return judge(preset, engine=model.engine, gpu=shape.gpu, model=model.facts, policy=policy, weights=shape.weights)
 
 
-def timed_steps(model: ModelSpec, shape: Shape, usable: Usable) -> StepModel | Refusal:
-    """The steps of a shape, or why there is no latency for it. `adjust.decode_time` makes every decode step longer."""
+def timed_steps(model: ModelSpec, shape: Shape, usable: Usable, performance: Performance) -> StepModel | Refusal:
+    """The steps of a shape, or why there is no latency for it.
+
+    They are those of the scenario's provider, corrected by the user's measured runs where there are any.
+    `adjust.decode_time` makes every decode step longer.
+    """
     assert model.facts is not None and model.engine is not None
     adjusted_ppm = model.adjust.decode_time_ppm if model.adjust else 0
     # Whoever writes `bound: true` asks for the upper bound as it stands; the roofline itself refuses bounds.
     facts = replace(model.facts, bound="", unsupported=()) if model.facts.bound else model.facts
     # Kernels that were not measured are timed as 16-bit ones: a gain in decode time is never credited unpublished.
-    return step_model(
-        StepRequest(
-            facts,
-            shape.gpu,
-            model.engine,
-            shape.parallel,
-            shape.weights,
-            kv_dtype=usable.flag,
-            kv_bytes_per_element=Fraction(2),
-            decode_time_factor=usable.decode_time_factor * (1 + Fraction(adjusted_ppm, 1_000_000)),
-        )
+    request = StepRequest(
+        facts,
+        shape.gpu,
+        model.engine,
+        shape.parallel,
+        shape.weights,
+        kv_dtype=usable.flag,
+        kv_bytes_per_element=Fraction(2),
+        decode_time_factor=usable.decode_time_factor * (1 + Fraction(adjusted_ppm, 1_000_000)),
     )
+    step = step_model(request, performance.provider)
+    return step if isinstance(step, Refusal) else calibrated(step, request, performance.calibrations)
 
 
-def shape_physics(model: ModelSpec, shape: Shape, usable: Usable) -> ShapePhysics | Refusal:
+def shape_physics(model: ModelSpec, shape: Shape, usable: Usable, performance: Performance) -> ShapePhysics | Refusal:
     """What the queueing forms need of a shape's steps, or why there is no latency for it."""
     assert model.facts is not None
-    step = timed_steps(model, shape, usable)
+    step = timed_steps(model, shape, usable, performance)
     if isinstance(step, Refusal):
         return step
     fit = affine_fit(step)

@@ -136,7 +136,7 @@ def _blocks(
             choices={"weights": shape.weights, "parallel": str(shape.parallel), "preset": shape.preset},
         )
         return []
-    physics = shape_physics(model, shape, usable)
+    physics = shape_physics(model, shape, usable, scenario.performance)
     if isinstance(physics, Refusal):
         without_latency += memory_only(model, shape, usable, physics, reasons)
         return []

@@ -15,6 +15,7 @@ from planner.scenario.types import Scenario
 def evidence(scenario: Scenario, used: Sequence[Deployment], table: CandidateTable) -> tuple[Evidence, ...]:
     """One row a fact that the plan leans on, sorted."""
     rows = {*_catalog_rows(scenario, used), *_preset_rows(scenario, used), *_money_rows(scenario)}
+    rows |= set(_measured_rows(scenario, used))
     for deployment in used:
         for candidate in table.candidates:
             if candidate.provider and _same(deployment, candidate.config):
@@ -69,6 +70,15 @@ def _preset_rows(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[Evi
             assert facts is not None
             for text in preset_evidence(deployment.kv_preset, traffic.quality, facts.id, scenario.compression):
                 yield Evidence("preset", f"{deployment.kv_preset} for {traffic.name}", text, False)
+
+
+def _measured_rows(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[Evidence]:
+    """The user's runs that correct predictions, for the GPUs in use."""
+    for found in scenario.performance.calibrations:
+        if found.system is None and found.gpu in {deployment.gpu for deployment in used}:
+            low, middle, high = (f"{float(point):.3g}" for point in (found.tpot.p10, found.tpot.p50, found.tpot.p90))
+            words = f"measured / predicted TPOT {middle} ({low} to {high}, {found.tpot.n} runs); {found.source}"
+            yield Evidence("performance", f"{found.gpu} with {found.engine}", words, found.tpot.is_borrowed)
 
 
 def _money_rows(scenario: Scenario) -> Iterator[Evidence]:

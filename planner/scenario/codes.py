@@ -86,6 +86,10 @@ CODES: dict[str, str] = {
     "KV961": "an export that this plan cannot give",
     "KV962": "an export that lacks a checkpoint or an image",
     "KV970": "a replica that no provider can time",
+    "KV971": "measured latencies that cannot be read",
+    "KV972": "measured latencies with mistakes",
+    "KV973": "measured latencies that do not belong together",
+    "KV974": "measured latencies that say nothing here",
 }
 """Code -> meaning. The hundreds: 1 YAML, 2 values and units, 3 keys, 4 references and relations, 5 not
 supported yet, 6 files, 7 presets, capacity tables and traces, 8 plan documents, 95 git revisions, 96 exports,

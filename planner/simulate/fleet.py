@@ -96,7 +96,7 @@ def _site(plan: Plan, name: str, deployment: Deployment, memory: ReplicaMemory, 
     usable = usable_preset(model, shape, scenario.compression)
     if isinstance(usable, Refusal):
         raise ValueError(f"{name}: {usable.message}")
-    steps = timed_steps(model, shape, usable)
+    steps = timed_steps(model, shape, usable, scenario.performance)
     if isinstance(steps, Refusal):
         raise ValueError(f"{name}: {steps.message}")
     rules = ReplicaRules(

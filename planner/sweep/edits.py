@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from planner.scenario.source import Entry, MapNode, TextNode
+from planner.scenario.source import Entry, ListNode, MapNode, Node, TextNode
 from planner.scenario.types import Place
 from planner.scenario.written import flow
 
@@ -76,13 +76,20 @@ def _differences(base: MapNode, head: MapNode, path: Path, same_file: SameFile) 
             yield from _one_sided(old, new, (*path, key))
         elif flow(old.node) != flow(new.node):
             yield TreeEdit((*path, key), old, new)
-        elif path[:1] == ("models",) and key in NAMES_A_FILE and not _same_file(old, new, key, same_file):
+        elif _names_a_file(path, key) and not _same_files(old.node, new.node, key, same_file):
             yield TreeEdit((*path, key), old, new, in_file=True)
 
 
-def _same_file(old: Entry, new: Entry, key: str, same_file: SameFile) -> bool:
-    if isinstance(old.node, TextNode) and isinstance(new.node, TextNode):
-        return same_file(old.node, new.node, key)
+def _names_a_file(path: Path, key: str) -> bool:
+    return (path[:1] == ("models",) and key in NAMES_A_FILE) or (*path, key) == ("performance", "measured")
+
+
+def _same_files(old: Node, new: Node, key: str, same_file: SameFile) -> bool:
+    """Whether a file, or a list of them, says the same on both sides."""
+    if isinstance(old, TextNode) and isinstance(new, TextNode):
+        return same_file(old, new, key)
+    if isinstance(old, ListNode) and isinstance(new, ListNode):
+        return all(_same_files(one, two, key, same_file) for one, two in zip(old.items, new.items, strict=True))
     return True
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 
 from planner import catalog, pipeline
 from planner.attach import attach, preset_names
+from planner.calculator.measured import with_measured
+from planner.catalog.latency import LatencyRun
 from planner.errors import Diagnostic, InputError
+from planner.performance.measured.profile import profile_text
 from planner.plan import io
 from planner.plan.diff_types import SideKind
 from planner.plan.money import decimal
 from planner.plan.types import Plan
 from planner.scenario.checks import Lookup
 from planner.scenario.resolve import overridden_tree, resolve_tree
-from planner.scenario.source import Entry, Findings, MapNode, TextNode
+from planner.scenario.source import Entry, Findings, ListNode, MapNode, TextNode
 from planner.scenario.types import Place, Scenario
 from planner.scenario.written import written
 from planner.sweep.git_side import is_git_side, read_git
@@ -115,13 +118,13 @@ class Language:
     lookup: Lookup
 
     def scenario(self, root: MapNode) -> Scenario | None:
-        """The scenario of a tree with its capacity tables, or None when it is none."""
+        """The scenario of a tree with its capacity tables and measured latencies, or None when it is none."""
         findings = Findings()
         scenario = resolve_tree(root, self.lookup, findings)
         if scenario is None:
             return None
         try:
-            return attach(scenario)
+            return with_measured(attach(scenario))
         except InputError:
             return None
 
@@ -167,10 +170,27 @@ def _normal(side: Opened, lookup: Lookup) -> MapNode:
                 rows.writerows((gpu, c, decimal(rate, 40, 0)) for gpu, row in model.capacity for c, rate in row)
             leaf = TextNode(table, True, Place(str(folder / "scenario.yaml"), 1, 1))
             root = _put(root, ("models", name, "capacity_table"), leaf)
+    if side.scenario.performance.runs:
+        root = _put(root, ("performance", "measured"), _profiles(side))
     return root
 
 
-def _put(node: MapNode, path: tuple[str, ...], leaf: TextNode) -> MapNode:
+def _profiles(side: Opened) -> ListNode:
+    """The measured latencies of a side as profiles, one a replica and source."""
+    groups: dict[tuple[object, ...], list[LatencyRun]] = {}
+    for run in side.scenario.performance.runs:
+        key = (run.system, run.source, run.max_num_batched_tokens, run.slo_tpot_us, run.slo_ttft_us)
+        groups.setdefault(key, []).append(run)
+    at = Place(str(side.folder / "scenario.yaml"), 1, 1)
+    names = []
+    for number, runs in enumerate(groups.values()):
+        name = f"measured-{number}.yaml"
+        (side.folder / name).write_text(profile_text(runs), encoding="utf-8")
+        names.append(TextNode(name, True, at))
+    return ListNode(tuple(names), at)
+
+
+def _put(node: MapNode, path: tuple[str, ...], leaf: TextNode | ListNode) -> MapNode:
     entry = node.entries[path[0]]
     below = leaf if len(path) == 1 or not isinstance(entry.node, MapNode) else _put(entry.node, path[1:], leaf)
     return MapNode(node.entries | {path[0]: Entry(leaf.place if below is leaf else entry.key_place, below)}, node.place)

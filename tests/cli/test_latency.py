@@ -167,3 +167,46 @@ def test_weights_that_do_not_fit_are_said() -> None:
     """Tests that a replica that cannot start still gets its times, with the reason on every row."""
     (row,) = _rows("llama-3.1-70b", "--gpu", "h100-sxm-80gb", "--input", "64", "--output", "8", "--batch", "1")
     assert row["misfit"]
+
+
+DATA = Path(__file__).parents[1] / "data/latency"
+SAID = (
+    "--model", "llama-3.1-8b", "--gpu", "h100-sxm-80gb", "--engine", "vllm@0.24.0", "--parallel", "tp1", "--weights",
+    "bf16", "--kv-dtype", "bf16", "--source", "bench host 3, 2026-11-20",
+)  # fmt: skip
+
+
+def _import(*args: str) -> Result:
+    return CliRunner().invoke(kvplan, ["catalog", "import-latency", *args])
+
+
+def test_import_then_ask(tmp_path: Path) -> None:
+    """Tests the way of a user: results become a profile, the profile answers exactly and calibrates the rest."""
+    profile = tmp_path / "h100.yaml"
+    done = _import(str(DATA / "vllm-appended.json"), str(DATA / "guidellm.json"), *SAID, "-o", str(profile))
+    assert (done.exit_code, done.output) == (0, "")
+    flags = ("--gpu", "h100-sxm-80gb", "--engine", "vllm@0.24", "--input", "1024", "--output", "256")
+    rows = _rows("llama-3.1-8b", *flags, "--batch", "32,48", "--measured", str(profile))
+    assert rows[0]["tpot_ms"] == 10.6 and rows[0]["ttft_ms"] == 105
+    assert rows[0]["provider"].startswith("measured") and len(rows[0]["measured"]) == 2
+    assert rows[1]["calibrated"] and rows[1]["tpot_ms"] > rows[1]["tpot_uncalibrated_ms"]
+    assert rows[1]["warnings"] == []
+    page = _run("llama-3.1-8b", *flags, "--batch", "32,48", "--measured", str(profile)).output
+    assert "measured" in page and "calibrated x 1.04" in page and "without the measured runs" in page
+
+
+def test_raw_results_are_taken_for_what_is_asked() -> None:
+    """Tests that results that do not say their replica are taken as the one asked, and that the page says so."""
+    flags = ("--gpu", "h100-sxm-80gb", "--engine", "vllm@0.24", "--input", "1024", "--output", "256")
+    (row,) = _rows("llama-3.1-8b", *flags, "--batch", "8", "--measured", str(DATA / "aiperf-c8.json"))
+    assert row["tpot_ms"] == 7.4
+    assert "does not say its replica: taken as the one that is asked" in row["warnings"][0]
+
+
+def test_import_mistakes() -> None:
+    """Tests that wrong results are told all at once, and that nothing is printed."""
+    done = _import(str(DATA / "aiperf-not-streamed.json"), str(DATA / "vllm-not-streamed.json"), *SAID)
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception).count("KV972") == 2 and done.stdout == ""
+    done = _import(str(DATA / "vllm-c32.json"), *SAID, "--slo-tpot", "45")
+    assert done.exit_code == 2 and "--slo-tpot" in done.output

@@ -27,7 +27,7 @@ def rows() -> list[tuple[str, str, str]]:
     shape = Shape(gpu, "fp8", Parallel(4), "bf16")
     usable = usable_preset(model, shape, scenario.compression)
     assert not isinstance(usable, Refusal)
-    physics = shape_physics(model, shape, usable)
+    physics = shape_physics(model, shape, usable, scenario.performance)
     assert not isinstance(physics, Refusal)
     memory = memory_of(model, shape, physics.usable, Setting(CHUNK_TOKENS, CONTEXT_TOKENS), SEQUENCES)
     assert not isinstance(memory, Refusal)
