@@ -43,6 +43,8 @@ class Options:
     progress: Progress | None = None
     preset_value: bool = False
     """Whether to solve again with 16-bit KV, for what compression saves."""
+    band_edge: bool = False
+    """Whether to solve again at the other edge of the latency band, for the choices that hang on it."""
 
 
 def load(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()) -> Scenario:
@@ -90,26 +92,35 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
 
 
 def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
-    """The plan with what its presets are worth: solved again without what is only allowed, and without compression."""
+    """The plan with what it hangs on: solved again at the other edge of the latency band, without presets that are
+    only allowed, and without compression."""
     from planner.plan.document import evidence_debt
+    from planner.plan.edge import edge_of
     from planner.plan.value import IfWrong, PresetValue, compressed
 
-    if first.decision is None:
-        return first
     start = time.perf_counter()
+    edge = edge_of(_solved(_at_other_edge(first.scenario), options, file).document()) if options.band_edge else None
     wrong, values = None, []
-    if evidence_debt(first.decision):
+    if first.decision is not None and evidence_debt(first.decision):
         plan = _solved(_supported_only(first.scenario), options, file).document()
         wrong = IfWrong(plan.status, plan.totals.cost_per_month if plan.totals else None)
-    for model in compressed(first.document().deployments) if options.preset_value else ():
+    for model in compressed(first.document().deployments) if first.decision and options.preset_value else ():
         plan = _solved(_uncompressed(first.scenario, model), options, file).document()
         cost, own = (plan.totals.cost_per_month, plan.models[model].cost_per_month) if plan.totals else (None, None)
         values.append(PresetValue(model, (), plan.status, cost, own))
-    if wrong is None and not values:
+    if edge is None and wrong is None and not values:
         return first
     seconds = {**first.run.seconds, "second solves": round(time.perf_counter() - start, 3)}
-    verdict = replace(first.verdict, if_wrong=wrong, preset_value=tuple(values))
+    verdict = replace(first.verdict, if_wrong=wrong, preset_value=tuple(values), band_edge=edge)
     return replace(first, verdict=verdict, run=replace(first.run, seconds=seconds))
+
+
+def _at_other_edge(scenario: Scenario) -> Scenario:
+    """The scenario at the other edge of the latency band."""
+    from planner.plan.edge import OTHER_EDGE
+
+    reserve = scenario.reserve
+    return replace(scenario, reserve=replace(reserve, confidence=OTHER_EDGE[reserve.confidence]))
 
 
 def _supported_only(scenario: Scenario) -> Scenario:

@@ -37,6 +37,7 @@ def finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> floa
     callback=finite,
 )
 @click.option("--preset-value", is_flag=True, help="Also solve with 16-bit KV: what compression saves.")
+@click.option("--band-edge", is_flag=True, help="Also solve at the other edge of the latency band: what hangs on it.")
 @click.option("--require-optimal", is_flag=True, help="Exit 4 when the plan is not proved optimal.")
 @click.option("--lock", is_flag=True, help="Write FILE.lock.json: what the plan rests on, and its hash.")
 @click.option("--locked", is_flag=True, help="Exit 6 when inputs, catalog or plan differ from FILE.lock.json.")
@@ -51,6 +52,7 @@ def solve(
     show_candidates: bool,
     time_limit: float,
     preset_value: bool,
+    band_edge: bool,
     require_optimal: bool,
     lock: bool,
     locked: bool,
@@ -64,13 +66,14 @@ def solve(
       kvplan solve scenarios/prod.yaml
       kvplan solve scenarios/prod.yaml -o plan.json --set "traffic.chat.peak=36 req/s"
       kvplan solve scenarios/prod.yaml --preset-value
+      kvplan solve scenarios/prod.yaml --band-edge
       kvplan solve scenarios/prod.yaml --show-candidates
     """
     from planner import pipeline
 
-    if show_candidates and (output or require_optimal or verbose or preset_value):
+    if show_candidates and (output or require_optimal or verbose or preset_value or band_edge):
         message = (
-            "--show-candidates solves nothing: leave out -o, --preset-value, --require-optimal and -v; "
+            "--show-candidates solves nothing: leave out -o, --preset-value, --band-edge, --require-optimal and -v; "
             "redirect what it prints"
         )
         raise click.UsageError(message)
@@ -89,7 +92,7 @@ def solve(
         check_target(output, files_of(scenario, file))
     held = lock_file.prepare(file, scenario, locked) if lock or locked else None
     progress = None if quiet or not sys.stderr.isatty() else show_progress
-    options = pipeline.Options(time_limit, progress=progress, preset_value=preset_value)
+    options = pipeline.Options(time_limit, progress=progress, preset_value=preset_value, band_edge=band_edge)
     plan = pipeline.plan(scenario, options, file)
     if held is not None:
         lock_file.settle(file, held, plan, locked)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from planner.candidates.confidence import band_text
 from planner.plan.diff_changes import (
     cent_text,
     cents,
@@ -210,11 +211,33 @@ def _notes(base: Plan, head: Plan, costs: MoneyChange, rows: tuple[Margin, ...])
     for word, plan in (("base", base), ("head", head)):
         if plan.status in ("feasible", "unknown"):
             notes.append(f"the {word} is not proved optimal ({plan.run.proof}); part of the change may be the solver's")
+    notes += _retimed(base, head)
     if base.scenario.name != head.scenario.name:
         notes.append(f"the two sides are different scenarios: {base.scenario.name} and {head.scenario.name}")
     if base.scenario.currency != head.scenario.currency:
         notes.append(f"the base is in {base.scenario.currency}, the head in {head.scenario.currency}")
     return tuple(notes)
+
+
+def _retimed(base: Plan, head: Plan) -> list[str]:
+    """Models whose latencies come from somebody else now, or with another band."""
+    old, new = (_timed_by(plan) for plan in (base, head))
+    return [
+        f"latencies of {model}: {' and '.join(new[model])}; before: {' and '.join(old[model])}"
+        for model in sorted(old.keys() & new.keys())
+        if old[model] != new[model]
+    ]
+
+
+def _timed_by(plan: Plan) -> dict[str, list[str]]:
+    """Model -> its providers with their bands; deployments of older documents say neither."""
+    found: dict[str, set[str]] = {}
+    for each in plan.deployments.values():
+        if each.band is not None:
+            provider = each.provider.partition(",")[0]
+            text = f"{each.gpu} by {provider}, {band_text(each.band, plan.scenario.reserve.confidence)}"
+            found.setdefault(each.model, set()).add(text)
+    return {model: sorted(texts) for model, texts in found.items()}
 
 
 def remainder(total: str | None, parts: tuple[str | None, ...]) -> str | None:

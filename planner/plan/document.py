@@ -12,6 +12,7 @@ from planner.candidates.types import ROW_NAMES, DemandItem
 from planner.plan import promises as promises_of
 from planner.plan.assumptions import assumptions
 from planner.plan.costs import model_costs, pool_plans, totals
+from planner.plan.edge import BandEdge, band_edge
 from planner.plan.evidence import evidence, warnings
 from planner.plan.limits import limit_rows
 from planner.plan.money import ppm
@@ -63,6 +64,7 @@ class Verdict:
     bounds: Mapping[str, BoundPlan] = field(default_factory=dict)
     if_wrong: IfWrong | None = None
     preset_value: tuple[PresetValue, ...] = ()
+    band_edge: BandEdge | None = None
 
 
 def build_plan(
@@ -85,7 +87,7 @@ def build_plan(
         return Plan(
             FORMAT_VERSION, verdict.status, None, (), None, {}, {}, (), {}, verdict.conflicts, rejected, counts,
             evidence(scenario, (), table), warnings(scenario, (), verdict.bounds), certificate, bare, "", run,
-            assumptions(scenario), dict(verdict.bounds),
+            assumptions(scenario), dict(verdict.bounds), band_edge=band_edge(verdict.band_edge, {}, None),
         )  # fmt: skip
     deployments = _deployments(scenario, table, decision)
     pools = pool_plans(scenario, decision.nodes, deployments)
@@ -119,6 +121,7 @@ def build_plan(
         evidence_debt=debt,
         if_wrong=if_wrong(verdict.if_wrong, debt, bought),
         preset_value=preset_values(verdict.preset_value, deployments, bought, costs),
+        band_edge=band_edge(verdict.band_edge, deployments, bought),
     )
 
 

@@ -32,3 +32,18 @@ def money(micro: Fraction | int) -> str:
 def ppm(part: Fraction) -> int:
     """A share in parts per million, rounded half up."""
     return int((part * MICRO * 2 + 1) // 2)
+
+
+def decimal_difference(more: str | None, less: str | None) -> str | None:
+    """One amount above another, below 0 where it is the smaller one; None where either is missing.
+
+    >>> decimal_difference("95.00", "70.5"), decimal_difference(None, "70.5")
+    ('24.50', None)
+    """
+    return None if more is None or less is None else decimal(Fraction(more) - Fraction(less))
+
+
+def is_amount(text: str) -> bool:
+    """Whether a text is a plain decimal of at least 0, as plans write money."""
+    whole, _, part = text.partition(".")
+    return len(text) <= 40 and whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit()))

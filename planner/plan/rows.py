@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from planner.catalog.parallel import parse_parallel
+from planner.plan.edge import broken_edge
 from planner.plan.limits import promised_shares
 from planner.plan.types import Plan
 from planner.plan.value import broken_values
@@ -38,6 +39,7 @@ def broken_rows(plan: Plan) -> list[Broken]:
         *_proof(plan),
         *_bounds(plan),
         *broken_values(plan),
+        *broken_edge(plan),
     ]
 
 

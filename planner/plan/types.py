@@ -12,6 +12,7 @@ from typing import Literal
 
 from planner.memory.pool import ReplicaMemory
 from planner.performance.provider import LatencyBand
+from planner.plan.edge import BandEdge
 from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
 
@@ -88,6 +89,8 @@ class StepTimes:
     prefill_ns_per_token: float
     fit_mean_error_ppm: int
     fit_max_error_ppm: int
+    full_chunk_ns: float = 0.0
+    """What a full chunk of a prompt adds to a step: the longest gap between two tokens is a decode step and this."""
 
 
 @dataclass(frozen=True)
@@ -293,3 +296,5 @@ class Plan:
     """What would have to be shown for those presets."""
     if_wrong: IfWrong | None = None
     preset_value: tuple[PresetValue, ...] = ()
+    band_edge: BandEdge | None = None
+    """With `solve --band-edge`: the plan at the other edge of the latency band."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
-from planner.plan.money import decimal
+from planner.plan.money import decimal_difference, is_amount
 
 if TYPE_CHECKING:
     from planner.plan.types import Deployment, ModelCost, Plan, Totals
@@ -66,7 +66,7 @@ def if_wrong(second: IfWrong | None, debt: Sequence[str], totals: Totals) -> IfW
         return None
     if second is None:
         return IfWrong("unknown", None)
-    return replace(second, more_per_month=_difference(second.cost_per_month, totals.cost_per_month))
+    return replace(second, more_per_month=decimal_difference(second.cost_per_month, totals.cost_per_month))
 
 
 def preset_values(
@@ -92,16 +92,12 @@ def preset_values(
             replace(
                 second,
                 presets=presets,
-                saves_per_month=_difference(second.cost_without_per_month, totals.cost_per_month),
+                saves_per_month=decimal_difference(second.cost_without_per_month, totals.cost_per_month),
                 stops_paying_ppm=_stops_paying(second.model_cost_without_per_month, models[model].cost_per_month),
                 loss_ppm=max(losses, default=0),
             )
         )
     return tuple(found)
-
-
-def _difference(more: str | None, less: str) -> str | None:
-    return None if more is None else decimal(Fraction(more) - Fraction(less))
 
 
 def _stops_paying(without: str | None, cost: str) -> int | None:
@@ -123,22 +119,17 @@ def broken_values(plan: Plan) -> Iterator[tuple[str, str, str]]:
         rows.append((f"{path}.cost_without_per_month", each.status_without, each.cost_without_per_month))
         rows.append((f"{path}.model_cost_without_per_month", each.status_without, each.model_cost_without_per_month))
         amounts = [each.model_cost_without_per_month, each.cost_without_per_month]
-        if all(amount and _is_amount(amount) for amount in amounts):
+        if all(amount and is_amount(amount) for amount in amounts):
             part, whole = (Fraction(amount or 0) for amount in amounts)
             if part > whole:
                 yield f"{path}.model_cost_without_per_month", str(amounts[0])[:40], f"at most {str(amounts[1])[:40]}"
     for path, status, cost in rows:
         if (cost is None) != (status in ("infeasible", "unknown")):
             yield path, str(cost)[:40], f"an amount where the status is optimal or feasible, not {status}"
-        elif cost is not None and not _is_amount(cost):
+        elif cost is not None and not is_amount(cost):
             yield path, cost[:40], "an amount of money"
         elif cost is not None and "model_cost" not in path and _cheaper(plan, cost):
             yield path, cost, "at least the cost of the plan: fewer choices never cost less"
-
-
-def _is_amount(text: str) -> bool:
-    whole, _, part = text.partition(".")
-    return len(text) <= 40 and whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit()))
 
 
 def _cheaper(plan: Plan, cost: str) -> bool:

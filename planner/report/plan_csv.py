@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from planner.plan.types import Plan
 from planner.report.assumed import bound_text
+from planner.report.band_edge import edge_lines
 from planner.report.escape import inert
 
 Value = str | int | Decimal | Fraction | None
@@ -21,9 +22,9 @@ Row = Mapping[str, Value]
 
 PLAN_COLUMNS = (
     "section", "name", "model", "gpu", "region", "pools", "weights", "shape", "kv_preset", "context_tokens",
-    "batch_sequences", "replicas", "nodes", "nodes_offered", "gpus", "gpus_busy", "gpus_spare", "gpus_idle",
-    "price_per_gpu_h", "cost_per_month", "committed_per_month", "tokens_per_month", "cost_per_million_tokens",
-    "power_W", "used", "limit", "unit", "free_percent", "binding", "note",
+    "batch_sequences", "chunk_tokens", "replicas", "nodes", "nodes_offered", "gpus", "gpus_busy", "gpus_spare",
+    "gpus_idle", "price_per_gpu_h", "cost_per_month", "committed_per_month", "tokens_per_month",
+    "cost_per_million_tokens", "power_W", "used", "limit", "unit", "free_percent", "binding", "note",
 )  # fmt: skip
 
 MONEY = ("price_per_gpu_h", "cost_per_month", "committed_per_month", "cost_per_million_tokens")
@@ -37,6 +38,7 @@ def plan_csv(plan: Plan) -> str:
     heads = [f"{name} [{currency}]" if name in MONEY else name for name in PLAN_COLUMNS]
     rows = [*_total(plan), *_deployments(plan), *_pools(plan), *_models(plan), *_promises(plan), *_limits(plan)]
     rows += [*_assumed(plan), *_bounds(plan)]
+    rows += [{"section": "band edge", "name": "band edge", "note": line} for line in edge_lines(plan)]
     rows += [
         {"section": "conflict", "name": each.path, "note": "; ".join(filter(None, (each.message, each.repair)))}
         for each in plan.conflicts
@@ -83,9 +85,11 @@ def _deployments(plan: Plan) -> Iterable[Row]:
             "kv_preset": each.kv_preset,
             "context_tokens": each.context_limit_tokens or None,
             "batch_sequences": each.max_batch or None,
+            "chunk_tokens": each.max_num_batched_tokens or None,
             "replicas": each.replicas,
             "gpus": each.gpus,
             "free_percent": None if busiest is None else Fraction(max(0, 1_000_000 - busiest), 10_000),
+            "note": each.provider or None,
         }
 
 

@@ -9,8 +9,10 @@ from typing import Literal
 from planner.plan.types import Deployment, Plan, Promise
 from planner.report import numbers
 from planner.report.assumed import bound_text
+from planner.report.band_edge import edge_lines
 from planner.report.diff_words import short_version
 from planner.report.escape import code, escape
+from planner.report.step_times import HEADS, step_rows
 from planner.report.text import ROW_WORDS
 
 MOST_CHARACTERS = 1_000
@@ -28,8 +30,8 @@ def plan_markdown(plan: Plan) -> str:
     if plan.totals is None:
         parts.append(_conflicts(plan))
     else:
-        parts += [_deployments(plan), _promises(plan), _pools(plan), _limits(plan), _models(plan)]
-    parts += [_assumed(plan), _bounds(plan), _rejected(plan), _notes(plan), _sources(plan), _footer(plan)]
+        parts += [_deployments(plan), _promises(plan), _steps(plan), _pools(plan), _limits(plan), _models(plan)]
+    parts += [_edge(plan), _assumed(plan), _bounds(plan), _rejected(plan), _notes(plan), _sources(plan), _footer(plan)]
     return "\n".join(part for part in parts if part)
 
 
@@ -66,8 +68,8 @@ def _headline(plan: Plan) -> str:
 def _deployments(plan: Plan) -> str:
     heads: Heads = [
         ("deployment", "left"), ("model", "left"), ("pools", "left"), ("replicas", "right"), ("GPUs", "right"),
-        ("GPU", "left"), ("shape", "left"), ("context", "right"), ("batch", "right"), ("KV", "left"),
-        ("busiest", "right"),
+        ("GPU", "left"), ("shape", "left"), ("context", "right"), ("batch", "right"), ("chunk", "right"),
+        ("KV", "left"), ("busiest", "right"),
     ]  # fmt: skip
     return table("Deployments", heads, (_deployment(name, each) for name, each in plan.deployments.items()))
 
@@ -79,9 +81,22 @@ def _deployment(name: str, each: Deployment) -> Sequence[str]:
         f"{each.replicas:,}", f"{each.gpus:,}", _text(each.gpu),
         _text(f"{each.parallel} {each.weights}") if each.parallel else "1 GPU",
         numbers.tokens(each.context_limit_tokens) if each.context_limit_tokens else NONE,
-        str(each.max_batch or NONE), _text(each.kv_preset or NONE),
+        str(each.max_batch or NONE), _chunk(each), _text(each.kv_preset or NONE),
         _text(f"{numbers.percent(busiest.used_ppm)} {ROW_WORDS[busiest.name]}") if busiest else NONE,
     )  # fmt: skip
+
+
+def _chunk(each: Deployment) -> str:
+    return numbers.tokens(each.max_num_batched_tokens) if each.max_num_batched_tokens else NONE
+
+
+def _steps(plan: Plan) -> str:
+    return table("Step times", HEADS, ((code(row[0]), *map(_text, row[1:])) for row in step_rows(plan)))
+
+
+def _edge(plan: Plan) -> str:
+    lines = [f"- {_text(line)}" for line in edge_lines(plan)]
+    return "\n".join(["## At the other edge of the band\n", *lines]) + "\n" if lines else ""
 
 
 def _promises(plan: Plan) -> str:

@@ -9,8 +9,11 @@ from rich.text import Text
 
 from planner.plan.types import Assumption, Deployment, LimitRow, Plan, Promise, RejectedChoice
 from planner.report import numbers
+from planner.report.band_edge import edge_lines
 from planner.report.layout import indented, render, table_of
 from planner.report.preset_value import debt_lines, value_lines
+from planner.report.step_times import HEADS as STEP_HEADS
+from planner.report.step_times import step_rows
 
 ROW_WORDS = {"gpu_time": "time", "sequences": "seqs", "kv": "KV"}
 """The load rows as the deployments table calls them: GPU time, running sequences, KV tokens."""
@@ -36,10 +39,11 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
         ]
     parts.append(indented("presets", value_lines(plan), columns))
     parts.append(indented("to show", debt_lines(plan), columns))
+    parts.append(indented("band", edge_lines(plan), columns))
     parts.append(indented("assumed", [assumption_text(row) for row in plan.assumptions], columns))
     parts.append(_warnings(plan, columns))
     if verbose:
-        parts += [_memory(plan, columns), _evidence(plan, columns)]
+        parts += [_memory(plan, columns), _steps(plan, columns), _evidence(plan, columns)]
     parts.append(_footer(plan, columns))
     return "\n".join(part for part in parts if part)
 
@@ -243,6 +247,14 @@ def _memory(plan: Plan, columns: int) -> str:
         cells += [m.extra_bytes, m.available_kv_bytes] if adjusted else [m.available_kv_bytes]
         table.add_row(Text(name), *(numbers.gib(size) for size in cells), f"{m.pool_tokens:,}")
     return render(table, columns)
+
+
+def _steps(plan: Plan, columns: int) -> str:
+    rows = step_rows(plan)
+    table = table_of(*STEP_HEADS, folds=("fit error", "band"))
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return render(table, columns) if rows else ""
 
 
 def _evidence(plan: Plan, columns: int) -> str:

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from planner.plan.types import Plan
 from planner.report import numbers
 from planner.report.assumed import bound_text
+from planner.report.band_edge import edge_lines
 from planner.report.html.blocks import Align, Cell, Section, Table, table
 
 
 def assumed(plan: Plan, most: int) -> Section | None:
     """Nothing where a plan rests on predictions and facts alone."""
-    tables = [*_adjustments(plan, most), *_bounds(plan, most)]
+    tables = [*_adjustments(plan, most), *_bounds(plan, most), *_edge(plan, most)]
     if not tables:
         return None
     return Section(
         "assumed",
         "What was assumed",
         tables=tuple(tables),
-        origin="Adjustments are lines of the scenario and in every figure here; bounds come from two solved plans.",
+        origin="Adjustments are lines of the scenario, in every figure; bounds and the other edge are second solves.",
     )
 
 
@@ -32,6 +33,18 @@ def _adjustments(plan: Plan, most: int) -> list[Table]:
         (Cell(row.path, code=True), places[row.path] or "-", row.text, row.source) for row in plan.assumptions
     ]
     return [table("Corrections that the user wrote", heads, rows, most)]
+
+
+def _edge(plan: Plan, most: int) -> list[Table]:
+    """The choices that would change at the other edge of the latency band."""
+    edge = plan.band_edge
+    if edge is None:
+        return []
+    heads: list[tuple[str, Align]] = [("model", "left"), ("this plan", "left"), (f"at {edge.confidence}", "left")]
+    here = numbers.money(plan.totals.cost_per_month, plan.scenario.currency) if plan.totals else "no plan"
+    rows: list[Sequence[Cell | str]] = [("all models, a month", here, edge_lines(plan)[0])]
+    rows += [(each.model, each.here or "-", each.there or "-") for each in edge.choices]
+    return [table("At the other edge of the latency band", heads, rows, most)]
 
 
 def _bounds(plan: Plan, most: int) -> list[Table]:

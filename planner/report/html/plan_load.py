@@ -8,6 +8,7 @@ from fractions import Fraction
 from planner.plan.types import Deployment, Plan, Promise
 from planner.report import numbers
 from planner.report.html.blocks import Align, Cell, Datum, Section, Table, table
+from planner.report.step_times import HEADS, step_rows
 
 MICRO = 1_000_000
 
@@ -31,8 +32,8 @@ def deployments(plan: Plan, most: int) -> Section:
     """What runs where, at which settings, and which part of the traffic it serves."""
     heads: list[tuple[str, Align]] = [
         ("deployment", "left"), ("model", "left"), ("GPU", "left"), ("pool: replicas", "left"), ("replicas", "right"),
-        ("GPUs", "right"), ("shape", "left"), ("context", "right"), ("batch", "right"), ("KV", "left"),
-        ("busiest row", "left"),
+        ("GPUs", "right"), ("shape", "left"), ("context", "right"), ("batch", "right"), ("chunk", "right"),
+        ("KV", "left"), ("busiest row", "left"),
     ]  # fmt: skip
     rows: list[Sequence[Cell | str]] = []
     for name, d in plan.deployments.items():
@@ -43,7 +44,8 @@ def deployments(plan: Plan, most: int) -> Section:
             name, d.model, d.gpu, pools, f"{d.replicas:,}", f"{d.gpus:,}",
             f"{d.parallel} {d.weights}" if d.parallel else "1 GPU",
             numbers.tokens(d.context_limit_tokens) if d.context_limit_tokens else "-",
-            str(d.max_batch or "-"), d.kv_preset or "-",
+            str(d.max_batch or "-"),
+            numbers.tokens(d.max_num_batched_tokens) if d.max_num_batched_tokens else "-", d.kv_preset or "-",
             f"{numbers.percent(used[busiest])} {ROW_WORDS[busiest]}",
         ))  # fmt: skip
     return Section(
@@ -184,7 +186,7 @@ def latency(plan: Plan, most: int) -> Section:
         title,
         texts=(text,),
         charts=(chart,),
-        tables=(table("Promises", heads, rows, most),),
+        tables=(table("Promises", heads, rows, most), table("Step times", HEADS, step_rows(plan), most)),
         origin=f"Certificate: {plan.certificate.status.replace('_', ' ')}: {plan.certificate.reason}.",
     )
 
