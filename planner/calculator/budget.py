@@ -58,6 +58,7 @@ def stage_budgets(
     max_num_batched_tokens: int,
     utilization_ppm: int | None,
     element_bytes: int = 2,
+    drafts: bool = False,
 ) -> tuple[Budget, ...] | Refusal:
     """The budget of one GPU of each pipeline stage as the engine will find it, or what is missing for it.
 
@@ -66,7 +67,7 @@ def stage_budgets(
     """
     budgets = []
     for stage in range(shape.pp):
-        size = weights_of_stage(model, weights, shape, stage)
+        size = weights_of_stage(model, weights, shape, stage, drafts)
         if isinstance(size, Refusal):
             return size
 
@@ -114,14 +115,19 @@ def _budget(found: KvBudget, size: Sized, margin_bytes: int, planned_refusal: st
     )
 
 
-def weights_of_stage(model: ModelFacts, weights: Weights, shape: Parallel, stage: int) -> Sized | Refusal:
-    """Weights on one GPU of a stage: as given, from the tensors of a checkpoint, or from the architecture."""
+def weights_of_stage(
+    model: ModelFacts, weights: Weights, shape: Parallel, stage: int, drafts: bool = False
+) -> Sized | Refusal:
+    """Weights on one GPU of a stage: as given, from the tensors of a checkpoint, or from the architecture.
+
+    With `drafts` the architecture's layers of multi-token prediction are counted; a checkpoint's are not.
+    """
     if weights.given_bytes is not None:
         doubt = ("weights: the given size stands on every stage of the pipeline",) if shape.pp > 1 else ()
         return Sized(weights.given_bytes, "as given by --weights-gib", "user", doubt)
     if weights.checkpoint is not None and weights.checkpoint.total_bytes:
         return _of_checkpoint(model, weights.checkpoint, weights.dtype, shape, stage)
-    size = weight_bytes(model, weights.dtype, shape, stage=stage)
+    size = weight_bytes(model, weights.dtype, shape, stage=stage, drafts=drafts)
     if isinstance(size, Refusal):
         return size
     return Sized(size, f"{weights.dtype}, tensor by tensor at {shape}", "architecture of the config as vLLM loads it")

@@ -173,6 +173,7 @@ def _budgets(model: ModelFacts, setting: Setting, shape: Parallel) -> tuple[Budg
         max_num_batched_tokens=setting.max_num_batched_tokens,
         utilization_ppm=setting.utilization_ppm,
         element_bytes=4 if setting.kv_dtype == FLOAT32 else 2,
+        drafts=setting.speculative_tokens > 0,
     )
 
 

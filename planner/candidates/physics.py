@@ -15,6 +15,7 @@ from planner.compression.table import load_presets
 from planner.performance.fit import AffineFit, affine_fit, prefill_cost
 from planner.performance.measured.calibrate import calibrated
 from planner.performance.provider import LatencyBand, StepModel, StepRequest
+from planner.performance.speculation import NO_SPECULATION, Speculation
 from planner.performance.step_model import step_model
 from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Scenario
 from planner.traffic.queueing import ReplicaTiming
@@ -73,8 +74,9 @@ def shape_physics(model: ModelSpec, shape: Shape, usable: Usable, performance: P
     step = timed_steps(model, shape, usable, performance)
     if isinstance(step, Refusal):
         return step
-    fit = affine_fit(step)
-    timings = {budget: _timing(fit, step, budget) for budget in chunk_budgets(model, shape.gpu)}
+    speculation = speculation_of(model)
+    fit = affine_fit(step, speculation)
+    timings = {budget: _timing(fit, step, budget, speculation) for budget in chunk_budgets(model, shape.gpu)}
     doubt = (
         (f"{model.facts.model_type} is not understood: timed as dense layers with full attention",)
         if model.facts.bound
@@ -83,7 +85,15 @@ def shape_physics(model: ModelSpec, shape: Shape, usable: Usable, performance: P
     return ShapePhysics(timings, fit, usable, step.provider, step.band, (*step.estimated, *doubt))
 
 
-def _timing(fit: AffineFit, step: StepModel, chunk_tokens: int) -> ReplicaTiming:
+def speculation_of(model: ModelSpec) -> Speculation:
+    """Drafted and kept tokens of a model's steps."""
+    wanted = model.speculative
+    if wanted is None:
+        return NO_SPECULATION
+    return Speculation(wanted.draft_tokens, float(wanted.accepted_tokens), wanted.step_overhead_ppm / 1_000_000)
+
+
+def _timing(fit: AffineFit, step: StepModel, chunk_tokens: int, speculation: Speculation) -> ReplicaTiming:
     """The fitted step, and prompts in chunks of a budget."""
     cost = prefill_cost(step, chunk_tokens)
     return ReplicaTiming(
@@ -95,6 +105,9 @@ def _timing(fit: AffineFit, step: StepModel, chunk_tokens: int) -> ReplicaTiming
         attention_s_per_token2=cost.attention.s_per_token2,
         attention_ramp_tokens=cost.attention.ramp_tokens,
         chunk_tokens=chunk_tokens,
+        tokens_per_step=speculation.accepted_tokens,
+        tokens_variance=speculation.token_variance,
+        draft_tokens=speculation.drafted_tokens,
     )
 
 

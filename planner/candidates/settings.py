@@ -62,6 +62,7 @@ def memory_of(model: ModelSpec, shape: Shape, usable: Usable, setting: Setting, 
     refusal = _starved(model.engine, setting, batch)
     if refusal is not None:
         return refusal
+    drafts = model.speculative
     memory = replica_memory(
         model.memory_facts,
         shape.gpu,
@@ -74,7 +75,10 @@ def memory_of(model: ModelSpec, shape: Shape, usable: Usable, setting: Setting, 
         max_num_seqs=batch,
         max_num_batched_tokens=setting.chunk_tokens,
         utilization_ppm=model.engine_args.gpu_memory_utilization_ppm,
-        extra_bytes=model.adjust.memory_bytes_per_gpu if model.adjust else 0,
+        speculative_tokens=drafts.draft_tokens if drafts else 0,
+        own_draft=drafts is None or drafts.draft == "mtp",
+        extra_bytes=(model.adjust.memory_bytes_per_gpu if model.adjust else 0)
+        + (drafts.memory_bytes_per_gpu if drafts else 0),
     )
     if isinstance(memory, Refusal) or not usable.codec:
         return memory

@@ -78,6 +78,22 @@ def model_tensors(model: ModelFacts) -> Iterator[Tensor]:
             yield _at(tensor, layer)
 
 
+def draft_tensors(model: ModelFacts) -> Iterator[Tensor]:
+    """Every matrix of the layers of multi-token prediction, numbered behind the model's own.
+
+    Each is a layer of the model's last kind behind a projection of the hidden state and the next token's embedding,
+    which every rank holds in 16 bits, with a norm for each of them and one before the shared head.
+    Source: DeepSeek-V3 README_WEIGHTS (11.5 B parameters beyond the shared ones); vLLM `deepseek_mtp.py`.
+    """
+    hidden = model.hidden_size
+    ffn = model.ffn_layers[-1] if model.ffn_layers else "dense"
+    for index, kind in enumerate(model.draft_layers):
+        joined = Tensor("eh_proj", hidden, 2 * hidden, plain=True)
+        norms = Tensor("draft_norms", 3 * hidden, 1, plain=True)
+        for tensor in (joined, norms, *_mixer(model, kind), *_feed_forward(model, ffn), *_norms(model, kind)):
+            yield _at(tensor, model.layers + index)
+
+
 def _at(tensor: Tensor, layer: int) -> Tensor:
     return replace(tensor, where="layer", layer=layer)
 

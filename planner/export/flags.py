@@ -7,6 +7,8 @@ a command line and a file for `--config`.
 
 from __future__ import annotations
 
+import json
+
 from planner.export.serving import Options, Serving
 
 Setting = str | int | float | bool
@@ -19,6 +21,10 @@ COMMANDS = {"vllm": ("vllm", "serve"), "sglang": ("python3", "-m", "sglang.launc
 """Start of the command line. `sglang serve` exists in later releases of 0.5 only, the module in all of them."""
 
 ENGINE_NAMES = {"vllm": "vLLM", "sglang": "SGLang"}
+
+
+VLLM_DRAFTS = ("mtp", "ngram")
+"""Drafts that vLLM's `--speculative-config` takes without a checkpoint of their own."""
 
 
 def settings(serving: Serving, options: Options) -> Settings:
@@ -49,6 +55,10 @@ def vllm_settings(serving: Serving, options: Options) -> Settings:
         chosen["quantization"] = serving.quantization
     if serving.nodes_per_replica > 1:
         chosen["nnodes"] = serving.nodes_per_replica
+    drafts = serving.speculative
+    if drafts is not None and drafts.draft in VLLM_DRAFTS:
+        config = {"method": drafts.draft, "num_speculative_tokens": drafts.draft_tokens}
+        chosen["speculative-config"] = json.dumps(config)
     chosen["port"] = options.port
     return chosen
 

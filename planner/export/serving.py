@@ -16,6 +16,7 @@ from planner.catalog.types import EngineRules
 from planner.compression.table import Preset, load_presets
 from planner.errors import Diagnostic, InputError
 from planner.plan.types import Deployment, Plan
+from planner.scenario.types import Speculative
 
 Target = Literal["vllm", "sglang", "kubernetes"]
 Alerts = Literal["operator", "file", "none"]
@@ -58,6 +59,7 @@ class Serving:
     nodes_per_replica: int
     vendor: str
     notes: tuple[str, ...]
+    speculative: Speculative | None = None
 
 
 def servings(plan: Plan, options: Options, *, engine: str | None, source: str) -> tuple[Serving, ...]:
@@ -133,8 +135,11 @@ def _serving(
     if path is None or problem or kv_dtype is None or nodes is None or _engine_refuses(name, engine, shape, refuse):
         return None
     vendor = _vendor(plan, deployment)
-    notes = _notes(deployment, checkpoint, quantization, kv_dtype, engine)
-    return Serving(name, deployment, engine, shape, path, checkpoint, kv_dtype, quantization, nodes, vendor, notes)
+    drafts = spec.speculative
+    notes = (*_notes(deployment, checkpoint, quantization, kv_dtype, engine), *_draft_notes(drafts, engine))
+    return Serving(
+        name, deployment, engine, shape, path, checkpoint, kv_dtype, quantization, nodes, vendor, notes, drafts
+    )
 
 
 def _kv_dtype(
@@ -181,6 +186,14 @@ def _unusable(path: str) -> str:
     if not path or path != path.strip() or not path.isprintable():
         return "is empty or holds blanks at its ends, line breaks or other control characters"
     return "begins with '-', which engines read as a flag" if path.startswith("-") else ""
+
+
+def _draft_notes(drafts: Speculative | None, engine: EngineRules) -> tuple[str, ...]:
+    """Speculative decoding that is planned and that no flag written here turns on."""
+    if drafts is None or (engine.name == "vllm" and drafts.draft != "eagle"):
+        return ()
+    planned = f"speculative decoding is planned: {drafts.draft}, {drafts.draft_tokens} drafted tokens"
+    return (f"{planned}; add your engine's flags and your draft, the plan holds only with them",)
 
 
 def _notes(

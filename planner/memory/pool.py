@@ -101,6 +101,7 @@ def replica_memory(
     max_num_batched_tokens: int,
     utilization_ppm: int | None,
     speculative_tokens: int = 0,
+    own_draft: bool = True,
     weights_bytes: int | None = None,
     extra_bytes: int = 0,
     available_kv_bytes: int | None = None,
@@ -113,6 +114,7 @@ def replica_memory(
         weights: dtype of the linear layers.
         storage: bytes of a stored K and V vector; `kv_dtype` is the engine's name for it (bf16 means `auto`).
         context_limit_tokens: the engine's `max_model_len`; one sequence of it must fit.
+        own_draft: whether the weights of the model's own draft layers are loaded while it speculates.
         utilization_ppm: the engine's share of the GPU; None is its default.
         weights_bytes: bytes of the weights on the GPU that holds most, where the user knows them.
         extra_bytes: bytes kept free on each GPU.
@@ -148,7 +150,8 @@ def replica_memory(
         if isinstance(layout, Refusal):
             return layout
         return _checked(setup, gpu, layout, [_known_budget(available_kv_bytes)] * shape.pp)
-    at_shape = partial(_at_shape, setup, gpu, weights, max_num_seqs, utilization_ppm, weights_bytes, extra_bytes)
+    loaded = _Loaded(weights, weights_bytes, drafts=own_draft and speculative_tokens > 0)
+    at_shape = partial(_at_shape, setup, gpu, loaded, max_num_seqs, utilization_ppm, extra_bytes)
     memory = at_shape(shape)
     if not isinstance(memory, Refusal) or memory.bottleneck is not Bottleneck.MEMORY or memory.nearest is not None:
         return memory
@@ -162,10 +165,9 @@ def replica_memory(
 def _at_shape(
     setup: KvSetup,
     gpu: GpuFacts,
-    weights: str,
+    loaded: _Loaded,
     max_num_seqs: int,
     utilization_ppm: int | None,
-    weights_bytes: int | None,
     extra_bytes: int,
     shape: Parallel,
 ) -> ReplicaMemory | Refusal:
@@ -177,7 +179,8 @@ def _at_shape(
         return layout
     budgets: list[KvBudget] = []
     for stage in range(shape.pp):
-        held = weights_bytes if weights_bytes is not None else _weights(Same(setup.model), weights, shape, stage)
+        given = loaded.given_bytes
+        held = _weights(Same(setup.model), loaded.dtype, shape, stage, loaded.drafts) if given is None else given
         if isinstance(held, Refusal):
             return held
         budget = kv_budget(
@@ -198,10 +201,19 @@ def _at_shape(
     return _checked(setup, gpu, layout, budgets)
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """Weights of a replica: their dtype, their bytes on a GPU where the user knows them, and whether drafts load."""
+
+    dtype: str
+    given_bytes: int | None
+    drafts: bool
+
+
 @lru_cache(maxsize=4096)
-def _weights(same: Same, weights: str, shape: Parallel, stage: int) -> int | Refusal:
+def _weights(same: Same, weights: str, shape: Parallel, stage: int, drafts: bool) -> int | Refusal:
     """Bytes of the weights on one GPU of a stage; the same for every context limit and batch size."""
-    return weight_bytes(same.value, weights, shape, stage=stage)
+    return weight_bytes(same.value, weights, shape, stage=stage, drafts=drafts)
 
 
 def _checked(setup: KvSetup, gpu: GpuFacts, layout: PoolLayout, budgets: Sequence[KvBudget]) -> ReplicaMemory | Refusal:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from planner.catalog.parallel import Parallel
-from planner.catalog.tensors import Tensor, model_tensors
+from planner.catalog.tensors import Tensor, draft_tensors, model_tensors
 from planner.catalog.types import ModelFacts, Refusal
 from planner.memory.checkpoint_weights import weight_bytes_of_tensors as weight_bytes_of_tensors
 from planner.memory.formats import FORMATS, SIXTEEN_BIT, gguf_bytes, is_gguf
@@ -30,11 +30,14 @@ _LARGE_STEP_BYTES = 2 * 2**20
 _UNSPLIT_BYTES = 2**20
 
 
-def weight_bytes(model: ModelFacts, dtype: str, shape: Parallel, *, stage: int | None = None) -> int | Refusal:
+def weight_bytes(
+    model: ModelFacts, dtype: str, shape: Parallel, *, stage: int | None = None, drafts: bool = False
+) -> int | Refusal:
     """Bytes of the weights on one GPU of a stage, or why the model cannot be loaded so.
 
     embedding + layers * (attention or state + feed-forward + norms) + head + rotary tables + vision tower.
-    Without `stage`: the heaviest one.
+    Without `stage`: the heaviest one. With `drafts` the layers of multi-token prediction too, on the last stage; they
+    share embedding and head with the model, but for the embedding where it stands on another stage.
     Source: vLLM model definitions; within 1 % of logged sizes (latent attention at tp 4: 1.4 % below).
 
     >>> from pathlib import Path
@@ -45,21 +48,21 @@ def weight_bytes(model: ModelFacts, dtype: str, shape: Parallel, *, stage: int |
     refusal = weight_refusal(model, dtype) or shard_refusal(model, dtype, shape)
     if refusal is not None:
         return refusal
-    sizes = _stage_bytes(model, dtype, shape)
+    sizes = _stage_bytes(model, dtype, shape, drafts)
     return max(sizes) if stage is None else sizes[stage]
 
 
 @lru_cache(maxsize=1024)
-def _stage_bytes(model: ModelFacts, dtype: str, shape: Parallel) -> tuple[int, ...]:
+def _stage_bytes(model: ModelFacts, dtype: str, shape: Parallel, drafts: bool) -> tuple[int, ...]:
     """Bytes on one GPU of each stage, as the allocator counts them."""
     stages = stage_layers(model.layers, shape.pp)
     owner = {layer: stage for stage, layers in enumerate(stages) for layer in layers}
     last = shape.pp - 1
     allocations: dict[tuple[int, int, str, str], int] = {}
     sizes, widest = [0] * shape.pp, [0] * shape.pp
-    for tensor in model_tensors(model):
+    for tensor in (*model_tensors(model), *(draft_tensors(model) if drafts else ())):
         size, scales = tensor_bytes(tensor, model, dtype, shape)
-        for stage in _homes(tensor, model, owner, last):
+        for stage in _homes(tensor, model, owner, last, drafts):
             key = (stage, tensor.layer, _FUSED.get(tensor.name, tensor.name), tensor.shard)
             allocations[key] = allocations.get(key, 0) + size
             sizes[stage] += scales
@@ -86,14 +89,15 @@ def allocated_bytes(size_bytes: int) -> int:
     return size_bytes + rest if size_bytes >= _LARGE_TENSOR_BYTES and rest <= _UNSPLIT_BYTES else size_bytes
 
 
-def _homes(tensor: Tensor, model: ModelFacts, owner: dict[int, int], last: int) -> tuple[int, ...]:
+def _homes(tensor: Tensor, model: ModelFacts, owner: dict[int, int], last: int, drafts: bool) -> tuple[int, ...]:
     """The stages that hold a tensor. A tied head is the embedding itself where both stand on one stage."""
     if tensor.where == "layer":
-        return (owner[tensor.layer],)
+        return (owner.get(tensor.layer, last),)
     if tensor.where == "every":
         return tuple(range(last + 1))
     if tensor.where == "first":
-        return (0,)
+        shared = drafts and last and tensor.name == "embedding" and not model.tied_embeddings
+        return (0, last) if shared else (0,)
     return () if tensor.name == "head" and model.tied_embeddings and last == 0 else (last,)
 
 

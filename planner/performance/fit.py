@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from planner.performance.provider import FloatArray, PrefillAttention, StepModel
+from planner.performance.speculation import NO_SPECULATION, Speculation
 
 FIT_BATCHES = (8, 16, 32, 64, 128, 256)
 FIT_CONTEXTS_TOKENS = (256, 512, 1024, 2048, 4096, 8192)
@@ -48,7 +49,7 @@ class PrefillCost:
         return self.sigma_s_per_token * new_tokens + float(attention_s)
 
 
-def affine_fit(step: StepModel) -> AffineFit:
+def affine_fit(step: StepModel, speculation: Speculation = NO_SPECULATION) -> AffineFit:
     """Fit the affine step to a provider by least squares of the relative error, with no coefficient below 0.
 
     minimize sum ((alpha + beta b + gamma b S) / step(b, S) - 1)^2 over the grid of batches b and contexts S.
@@ -61,7 +62,7 @@ def affine_fit(step: StepModel) -> AffineFit:
             indexing="ij",
         )
     )
-    measured = step.decode_step_s(batch, context)
+    measured = speculation.step_s(step, batch, context)
     features = np.stack([np.ones_like(batch), batch, batch * context], axis=1) / measured[:, None]
     coefficients = _nonnegative_least_squares(features, np.ones_like(batch))
     errors = np.abs(features @ coefficients - 1)

@@ -24,6 +24,7 @@ def step_times(candidate: Candidate) -> StepTimes | None:
         prefill_ns_per_token=_ns(timing.sigma_s_per_token),
         fit_mean_error_ppm=round(candidate.fit_mean_error * 1_000_000),
         fit_max_error_ppm=round(candidate.fit_max_error * 1_000_000),
+        tokens_per_step=timing.tokens_per_step,
         full_chunk_ns=_ns(float(timing.prefill_s(timing.chunk_tokens, 0))),
     )
 

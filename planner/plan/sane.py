@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any
 
 from planner.catalog.parallel import MAX_RANKS
@@ -32,6 +32,7 @@ MOST_PLACINGS = 200_000_000
 
 _FRACTION_KEYS = frozenset(
     {"share", "requests_per_s", "rejected", "cut_short", "used", "limit", "max_concurrency", "horizon_h"}
+    | {"accepted_tokens", "tpot_p10", "tpot_p50", "tpot_p90", "ttft_p10", "ttft_p50", "ttft_p90"}
     | {"peak_rps", "mean_rps", "max", "per_node", "capacity"}
 )
 _FRACTION = re.compile(r"-?[0-9]+(\.[0-9]+|/0*[1-9][0-9]*)?")
@@ -203,6 +204,13 @@ def _ranges(scenario: Scenario) -> Iterator[tuple[str, int, int, int]]:
             yield f"{path}.adjust.decode_time_ppm", model.adjust.decode_time_ppm, 0, 100 * PPM
         for position, budget in enumerate(model.engine_args.chunk_budgets):
             yield f"{path}.engine_args.max_num_batched_tokens[{position}]", budget, 1, MAX_TOKENS
+        if model.speculative is not None:
+            drafts = model.speculative
+            yield f"{path}.speculative.draft_tokens", drafts.draft_tokens, 1, 64
+            most = (drafts.draft_tokens + 1) * PPM
+            yield f"{path}.speculative.accepted_tokens", ceil(drafts.accepted_tokens * PPM), PPM + 1, most
+            yield f"{path}.speculative.step_overhead_ppm", drafts.step_overhead_ppm, 0, PPM
+            yield f"{path}.speculative.memory_bytes_per_gpu", drafts.memory_bytes_per_gpu, 0, MAX_BYTES
         yield f"{path}.max_batch_min", model.max_batch_min, 1, MAX_INTEGER
         yield f"{path}.max_batch_max", model.max_batch_max or 1, 1, MAX_INTEGER
         yield f"{path}.replicas.min", model.replicas.min, 0, MAX_INTEGER

@@ -89,6 +89,8 @@ class StepTimes:
     prefill_ns_per_token: float
     fit_mean_error_ppm: int
     fit_max_error_ppm: int
+    tokens_per_step: float = 1.0
+    """Tokens that a step yields for a sequence: more than 1 with speculative decoding."""
     full_chunk_ns: float = 0.0
     """What a full chunk of a prompt adds to a step: the longest gap between two tokens is a decode step and this."""
 

@@ -15,6 +15,7 @@ from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
 from planner.scenario.fields import parse_line, percentile_ppm, suggestion
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, Node, TextNode, child, child_map, child_text
+from planner.scenario.speculative import check_speculative
 from planner.scenario.types import Place
 from planner.units import quote, shorten
 
@@ -178,16 +179,18 @@ def _check_model(path: str, entry: Entry, lookup: Lookup, findings: Findings) ->
             message = f"{path}: the key {quote(key)} is missing; write {quote(f'{key}: {example}')}"
             findings.add(entry.key_place, "KV301", message)
     ref, engine = child_text(node, "ref"), child_text(node, "engine")
-    _check_ref(path, node, ref, lookup, findings)
+    facts = _check_ref(path, node, ref, lookup, findings)
     _check_adjust(f"{path}.adjust", node, findings)
+    check_speculative(f"{path}.speculative", node, facts, findings)
     rules = lookup.engine(engine.text) if engine and _is_line(engine) else None
     if engine and isinstance(rules, str):
         findings.add(engine.place, "KV419", f"{path}.engine: {rules}")
 
 
-def _check_ref(path: str, node: MapNode, ref: TextNode | None, lookup: Lookup, findings: Findings) -> None:
+def _check_ref(path: str, node: MapNode, ref: TextNode | None, lookup: Lookup, findings: Findings) -> ModelFacts | None:
+    """The facts of the model, None where it is not known or cannot be read."""
     if ref is None or not _is_line(ref):
-        return
+        return None
     flag = child_text(node, "bound")
     bound = flag is not None and flag.text == "true"
     facts = lookup.model(ref, bound=bound)
@@ -195,6 +198,8 @@ def _check_ref(path: str, node: MapNode, ref: TextNode | None, lookup: Lookup, f
         would_do = not bound and not isinstance(lookup.model(ref, bound=True), str)
         hint = "; 'bound: true' plans it at the most KV that it may keep" if would_do else ""
         findings.add(ref.place, "KV417", f"{path}.ref: {facts}{hint}")
+        return None
+    return facts
 
 
 def _check_adjust(path: str, node: MapNode, findings: Findings) -> None:
@@ -214,7 +219,7 @@ def _check_range(path: str, node: Node | None, findings: Findings) -> None:
 
 def _check_capacity_model(path: str, node: MapNode, lookup: Lookup, findings: Findings) -> None:
     """A replica is one GPU of the table: nothing that describes a replica may stand beside it."""
-    for key in (*PHYSICS_KEYS, "bound", "max_batch", "engine_args", "adjust"):
+    for key in (*PHYSICS_KEYS, "bound", "max_batch", "engine_args", "speculative", "adjust"):
         if key in node.entries:
             message = f"{path}: {quote(key)} has no meaning with a capacity table; drop it"
             findings.add(node.entries[key].key_place, "KV410", message)

@@ -55,6 +55,7 @@ CODES: dict[str, str] = {
     "KV419": "an unknown engine or engine version",
     "KV420": "a price that does not divide by the GPUs of a node",
     "KV421": "an adjustment that adjusts nothing",
+    "KV422": "speculative decoding that does not fit",
     "KV501": "a word for later",
     "KV502": "weights that are not supported yet",
     "KV503": "a parallel shape that is not supported yet",

@@ -114,6 +114,7 @@ _SECTIONS = (
     ("Models", "models.NAME", "ModelBlock"),
     ("Batch sizes", "models.NAME.max_batch", "BatchRange"),
     ("Engine settings", "models.NAME.engine_args", "EngineArgsBlock"),
+    ("Speculative decoding", "models.NAME.speculative", "SpeculativeBlock"),
     ("Adjustments", "models.NAME.adjust", "AdjustBlock"),
     ("Replicas", "models.NAME.replicas", "ReplicaRange"),
     ("Traffic", "traffic.NAME", "ClassBlock"),

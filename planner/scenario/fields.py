@@ -154,6 +154,10 @@ def _parse_pue(text: str) -> Fraction:
     return _in_ppm(units.parse_decimal(text, "1.25", low=1, high=10), text)
 
 
+def _parse_tokens_per_step(text: str) -> Fraction:
+    return _in_ppm(units.parse_decimal(text, "2.4", low=1, high=65), text)
+
+
 def _in_ppm(value: Fraction, text: str) -> Fraction:
     if (value * units.PPM).denominator != 1:
         raise ValueError(f"{quote(text)} has more than six decimals; round it")
@@ -396,6 +400,9 @@ MemoryPerGpu = Annotated[
     PlainValidator(partial(_read, "KV214", _parse_per_gpu, "3GiB/gpu")),
     _schema("memory of a GPU", _NUMBER + f" ?({'|'.join(units.BYTE_UNITS)})/gpu", "3GiB/gpu"),
 ]
+DraftMethod = Annotated[str, *_choice("draft", "mtp", "eagle", "ngram")]
+DraftTokens = Annotated[int, *_count(1, 64, "3")]
+TokensPerStep = Annotated[Fraction, *_decimal(_parse_tokens_per_step, "2.4")]
 Slowdown = Annotated[int, *_share(1, 100 * units.PPM, "12%")]
 Confidence = Annotated[str, *_choice("confidence", "p50", "p90")]
 LatencyProvider = Annotated[str, *_choice("provider", "roofline", "silicon")]

@@ -22,6 +22,7 @@ from planner.scenario.types import (
     Adjust,
     Budget,
     CompressionPolicy,
+    DraftKind,
     EngineArgs,
     Guardrail,
     Lengths,
@@ -35,6 +36,7 @@ from planner.scenario.types import (
     Reserve,
     Scenario,
     Slo,
+    Speculative,
     TrafficClass,
 )
 from planner.scenario.validate import validate
@@ -214,12 +216,26 @@ def _model(name: str, block: schema.ModelBlock, root: MapNode, lookup: Lookup) -
         replicas=limits,
         max_configurations=block.max_configurations,
         adjust=_adjust(block.adjust),
+        speculative=_speculative(block.speculative),
         low_facts=low,
     )
 
 
 def _adjust(block: schema.AdjustBlock | None) -> Adjust | None:
     return None if block is None else Adjust(block.memory or 0, block.decode_time or 0, block.source)
+
+
+def _speculative(block: schema.SpeculativeBlock | None) -> Speculative | None:
+    if block is None:
+        return None
+    return Speculative(
+        draft=cast("DraftKind", block.draft),
+        draft_tokens=block.draft_tokens,
+        accepted_tokens=block.accepted_tokens,
+        step_overhead_ppm=block.step_overhead,
+        memory_bytes_per_gpu=block.memory or 0,
+        source=block.source,
+    )
 
 
 def _engine_args(block: schema.EngineArgsBlock) -> EngineArgs:

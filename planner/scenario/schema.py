@@ -18,6 +18,8 @@ from planner.scenario.fields import (
     BatchTokens,
     Confidence,
     Count,
+    DraftMethod,
+    DraftTokens,
     Duration,
     EngineId,
     Flag,
@@ -50,6 +52,7 @@ from planner.scenario.fields import (
     Text,
     Threshold,
     Tokens,
+    TokensPerStep,
     UtilizationShare,
     Weights,
 )
@@ -100,6 +103,24 @@ class AdjustBlock(Block):
     """Where the figures come from: a measurement and its date."""
 
 
+class SpeculativeBlock(Block):
+    """Speculative decoding with the figures of a measurement: how many tokens a step yields is never predicted."""
+
+    draft: DraftMethod
+    """Who drafts: `mtp` the model's own prediction layers, whose weights and KV are counted; `eagle` a head of one more
+    layer, whose KV is counted and whose weights are `memory`; `ngram` the prompt itself."""
+    draft_tokens: DraftTokens
+    """Tokens that are drafted before each step, which checks them all."""
+    accepted_tokens: TokensPerStep
+    """Tokens that a step yields on average, its own included: above 1, at most one more than are drafted."""
+    step_overhead: Share
+    """How much longer a step takes because of the draft."""
+    memory: MemoryPerGpu | None = None
+    """Weights of an EAGLE head on every GPU of a replica."""
+    source: Text
+    """Where the figures come from: a measurement and its date."""
+
+
 class ModelBlock(Block):
     """One model: what is fixed (a scalar) and what the planner may choose (a list).
 
@@ -138,6 +159,8 @@ class ModelBlock(Block):
     """Ids of the preset table: how the KV cache is stored."""
     engine_args: EngineArgsBlock | None = None
     """Engine settings in place of the engine's defaults."""
+    speculative: SpeculativeBlock | None = None
+    """Speculative decoding; the default is none."""
     adjust: AdjustBlock | None = None
     """Corrections to the prediction; shown in the plan as assumptions."""
     capacity_table: PathText | None = None

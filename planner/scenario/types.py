@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from planner.catalog.latency import Performance
 from planner.catalog.parallel import Parallel as Parallel
-from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
+from planner.catalog.types import AttentionKv, EngineRules, GpuFacts, KvLayer, ModelFacts
 
 HOURS_PER_MONTH = 730
 """Hours of a month, everywhere in kvplan: 8,760 / 12."""
@@ -55,6 +56,25 @@ class Adjust:
     source: str
 
 
+DraftKind = Literal["mtp", "eagle", "ngram"]
+
+
+@dataclass(frozen=True)
+class Speculative:
+    """Speculative decoding as the user measured it.
+
+    Every step drafts `draft_tokens` and yields `accepted_tokens` on average, its own included; drafting makes it
+    `step_overhead_ppm` longer. `memory_bytes_per_gpu` are the weights of a draft that the model does not bring.
+    """
+
+    draft: DraftKind
+    draft_tokens: int
+    accepted_tokens: Fraction
+    step_overhead_ppm: int
+    memory_bytes_per_gpu: int
+    source: str
+
+
 @dataclass(frozen=True)
 class ReplicaLimits:
     """How many replicas a model may run in total."""
@@ -91,16 +111,26 @@ class ModelSpec:
     adjust: Adjust | None = None
     low_facts: ModelFacts | None = None
     memory_at: Literal["high", "low"] = "high"
+    speculative: Speculative | None = None
 
-    @property
+    @cached_property
     def memory_facts(self) -> ModelFacts | None:
-        """Facts that memory is counted from."""
-        return self.low_facts if self.memory_at == "low" and self.low_facts is not None else self.facts
+        """Facts that memory is counted from: those of one end of an interval, with the layers of the draft in use."""
+        facts = self.low_facts if self.memory_at == "low" and self.low_facts is not None else self.facts
+        if facts is None or self.speculative is None or self.speculative.draft == "mtp":
+            return facts
+        return replace(facts, draft_layers=_draft_layers(facts) if self.speculative.draft == "eagle" else ())
 
     def with_capacity(self, table: dict[str, dict[str, Fraction]]) -> ModelSpec:
         """The same model with its capacity table attached, in sorted order."""
         rows = tuple((gpu, tuple(sorted(row.items()))) for gpu, row in sorted(table.items()))
         return replace(self, capacity=rows)
+
+
+def _draft_layers(facts: ModelFacts) -> tuple[KvLayer, ...]:
+    """What an EAGLE head keeps: one layer of full attention, of the model's last attention layer's kind."""
+    own = [layer for layer in facts.kv_layers if isinstance(layer, AttentionKv)]
+    return (replace(own[-1], reach="full", window_tokens=0),) if own else ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ LATER_WORDS: dict[str, str] = {
     "scale": "multiply peak and mean",
     "working_set": "give prefix.reusable",
     "routing": "give prefix.reusable",
-    "speculative": "leave it out",
     "calendar": "give peak and mean of the horizon",
     "rate": "give peak and mean of the horizon",
     "growth": "give the peak at the end of the horizon",

@@ -12,7 +12,18 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from planner.scenario.source import Entry, ListNode, MapNode, Node, TextNode
-from planner.scenario.types import Adjust, Guardrail, Lengths, Limit, ModelSpec, Place, Pool, Scenario, TrafficClass
+from planner.scenario.types import (
+    Adjust,
+    Guardrail,
+    Lengths,
+    Limit,
+    ModelSpec,
+    Place,
+    Pool,
+    Scenario,
+    Speculative,
+    TrafficClass,
+)
 from planner.units import DURATION_UNITS_US, HOUR_US, MICRO, PPM, RATE_UNITS_S
 
 Tree: TypeAlias = "str | list[str] | dict[str, Tree]"
@@ -100,6 +111,7 @@ def _model(model: ModelSpec) -> dict[str, Tree]:
         kv_presets=list(model.kv_presets),
         bound=None if model.low_facts is None else "true",
         adjust=None if model.adjust is None else _adjust(model.adjust),
+        speculative=None if model.speculative is None else _speculative(model.speculative),
         engine_args=_given(
             gpu_memory_utilization=None if utilization is None else _decimal(Fraction(utilization, PPM)),
             max_num_batched_tokens=[f"{budget:_}" for budget in args.chunk_budgets],
@@ -114,6 +126,18 @@ def _adjust(adjust: Adjust) -> dict[str, Tree]:
         memory=f"{memory:_}B/gpu" if memory else None,
         decode_time=share(slower) if slower else None,
         source=adjust.source,
+    )
+
+
+def _speculative(speculative: Speculative) -> dict[str, Tree]:
+    memory = speculative.memory_bytes_per_gpu
+    return _given(
+        draft=speculative.draft,
+        draft_tokens=f"{speculative.draft_tokens}",
+        accepted_tokens=_decimal(speculative.accepted_tokens),
+        step_overhead=share(speculative.step_overhead_ppm),
+        memory=f"{memory:_}B/gpu" if memory else None,
+        source=speculative.source,
     )
 
 

@@ -133,8 +133,8 @@ def load_per_rps(served: Served, timing: ReplicaTiming, tpot_limit_s: Quantity, 
 
 
 def p95_tpot_of(work: Workload, x_rps: Quantity) -> FloatArray:
-    """Tm (1 + 2.6 sqrt(x E[s^2] / ((1-rp)^2 Oh Tm) + eta^2 / (b (1-eta)))), eta = x d / (1-rp), b = x E[O-1]
-    Tm.
+    """Tm (1 + 2.6 sqrt(x E[s^2] / ((1-rp)^2 Oh Tm) + eta^2 / (b (1-eta)) + v / Oh)), eta = x d / (1-rp), b = x E[O-1]
+    Tm, v = Var[a] / a of the tokens that a step yields (0 without speculation).
 
     Tm alone where no answer has 16 tokens: the promise is empty there, but the load rows count on it.
     """
@@ -144,6 +144,7 @@ def p95_tpot_of(work: Workload, x_rps: Quantity) -> FloatArray:
         eta = x * work.decode_s / (1 - prefill_share)
         spread = work.prefill_s2 * work.inverse_harmonic + work.decode_spread_s2 / (1 - eta)
         variance = work.counted * x * spread / ((1 - prefill_share) ** 2 * gap)
+        variance = variance + work.token_spread * work.inverse_harmonic
         p95 = gap * (1 + TPOT_SPREAD * np.sqrt(np.maximum(variance, 0.0)))
     return np.where(np.isfinite(gap) & (eta < 1), p95, np.inf)
 
@@ -194,7 +195,7 @@ def load_of(work: Workload, tpot_limit_s: Quantity, cap_rps: Quantity) -> LoadPe
     """
     tpot = np.asarray(tpot_limit_s, dtype=np.float64)
     gap, prefill_share = _gap(work, np.asarray(cap_rps, dtype=np.float64))
-    step = gap * (1 - prefill_share)
+    step = gap * work.tokens_per_step * (1 - prefill_share)
     first_token = step * work.slots + work.prefill_s / (1 - prefill_share)
     first_token_kv = step * work.token_slots + work.token_prefill_s / (1 - prefill_share)
     decoding_kv = work.decode_steps * tpot * (work.resident_tokens + BLOCK_SLACK_TOKENS)
@@ -238,7 +239,8 @@ def _ttft_moments(work: Workload, x: FloatArray) -> tuple[NDArray[np.bool_], Flo
     """Whether u < 1 and r < 1; where they are, mean and variance of the time to first token (else 1)."""
     gap, prefill_share = _gap(work, x)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        step = gap * (1 - prefill_share)
+        whole = gap * work.tokens_per_step
+        step = whole * (1 - prefill_share)
         z1 = work.prefill_s + step * work.chunks
         z2 = work.prefill_s2 + 2 * step * work.prefill_chunks_s + step**2 * work.chunks2
         z3 = (
@@ -249,8 +251,8 @@ def _ttft_moments(work: Workload, x: FloatArray) -> tuple[NDArray[np.bool_], Flo
         )
         left = 1 - x * z1
         waiting = x * z2 / (2 * left)
-        mean = waiting + z1 + step + gap / 2
-        variance = waiting**2 + x * z3 / (3 * left) + np.maximum(z2 - z1**2, 0.0) + gap**2 / 12
+        mean = waiting + z1 + step + whole / 2
+        variance = waiting**2 + x * z3 / (3 * left) + np.maximum(z2 - z1**2, 0.0) + whole**2 / 12
     stable = np.isfinite(gap) & (left > 0)
     return stable, np.where(stable, mean, 1.0), np.where(stable, variance, 1.0)
 

@@ -25,7 +25,8 @@ BLOCK_SLACK_TOKENS = 8
 class ReplicaTiming:
     """How fast a replica is: a decode step, a prompt token, and the chunk budget.
 
-    step(b, kv) = alpha + beta * b + gamma * kv_tokens;
+    step(b, kv) = alpha + beta * b + gamma * kv_tokens, which yields `tokens_per_step` tokens a sequence: 1, or more
+    with speculative decoding, where their number varies by `tokens_variance` and KV keeps room for `draft_tokens`;
     s(new, cached) = sigma * new + fixed + per_token2 * (new * cached + new^2 / 2) * (1 + ramp / (new +
     cached)).
     """
@@ -38,12 +39,17 @@ class ReplicaTiming:
     attention_s_per_token2: float
     attention_ramp_tokens: float
     chunk_tokens: int
+    tokens_per_step: float = 1.0
+    tokens_variance: float = 0.0
+    draft_tokens: int = 0
 
     def __post_init__(self) -> None:
         if not (self.alpha_s > 0 and self.sigma_s_per_token > 0):
             raise ValueError("Expected alpha_s and sigma_s_per_token above 0.")
         if self.chunk_tokens < 1:
             raise ValueError("Expected chunk_tokens of at least 1.")
+        if self.tokens_per_step < 1:
+            raise ValueError("Expected tokens_per_step of at least 1.")
 
     def prefill_s(self, new_tokens: Quantity, cached_tokens: Quantity) -> FloatArray:
         """s: what prompts add to the steps they ride on, in seconds."""
@@ -59,7 +65,8 @@ class ReplicaTiming:
 class Workload:
     """Moments of one kind of request on one replica, after s (prefill seconds) and q (chunks, P_new / C).
 
-    `decode_s` is d = E[O-1] (beta + gamma m), `decode_spread_s2` d^2 / E[O-1]. `inverse_harmonic` is 1 / Oh
+    `alpha_s` and `decode_s`, d = E[O-1] (beta + gamma m), are over the a tokens that a step yields, `tokens_per_step`;
+    `token_spread` is Var[a] / a. `decode_spread_s2` d^2 / E[O-1]. `inverse_harmonic` is 1 / Oh
     and `counted` 1, both 0 where no answer has 16 tokens. `slots` is E[max(1, q)]; `token_slots` and
     `token_prefill_s` are E[(P + 8) max(1, q)] and E[(P + 8) s], with all P prompt tokens.
     """
@@ -84,6 +91,8 @@ class Workload:
     slots: Quantity
     token_slots: Quantity
     token_prefill_s: Quantity
+    tokens_per_step: Quantity = 1.0
+    token_spread: Quantity = 0.0
 
 
 def workload(served: Served, timing: ReplicaTiming) -> Workload:
@@ -100,10 +109,11 @@ def workload(served: Served, timing: ReplicaTiming) -> Workload:
     slots = np.maximum(1.0, q)
     held = served.new_tokens + served.cached_tokens + BLOCK_SLACK_TOKENS
     steps = served.mean_decode_steps
-    decode_s = steps * (timing.beta_s + timing.gamma_s_per_token * served.resident_tokens)
+    per_step = timing.tokens_per_step
+    decode_s = steps * (timing.beta_s + timing.gamma_s_per_token * served.resident_tokens) / per_step
     harmonic = served.harmonic_decode_steps
     return Workload(
-        alpha_s=timing.alpha_s,
+        alpha_s=timing.alpha_s / per_step,
         prefill_s=float(weight @ s),
         prefill_s2=float(weight @ s**2),
         prefill_s3=float(weight @ s**3),
@@ -119,10 +129,12 @@ def workload(served: Served, timing: ReplicaTiming) -> Workload:
         counted=1.0 if harmonic else 0.0,
         output_tokens=served.mean_output_tokens,
         decode_steps=steps,
-        resident_tokens=served.resident_tokens,
+        resident_tokens=served.resident_tokens + timing.draft_tokens,
         slots=float(weight @ slots),
         token_slots=float(weight @ (held * slots)),
         token_prefill_s=float(weight @ (held * s)),
+        tokens_per_step=per_step,
+        token_spread=timing.tokens_variance / per_step,
     )
 
 

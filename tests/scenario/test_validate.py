@@ -14,7 +14,6 @@ SMALL = Path(__file__).parents[1] / "data" / "scenarios" / "small.yaml"
 
 PLACES = {
     "adjust": "models.assistant",
-    "speculative": "models.assistant",
     "kv_offload": "models.assistant",
     "roles": "models.assistant",
     "adapters": "models.assistant",

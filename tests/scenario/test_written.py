@@ -57,6 +57,9 @@ def test_written_scenarios_read_back(name: str) -> None:
         "budget={monthly: $81_234.56, power: 61.5kW, pue: 1.27}",
         "models.assistant.engine_args={gpu_memory_utilization: 0.875, max_num_batched_tokens: 4_096}",
         "models.assistant.replicas={min: 3, max: 9}",
+        "models.assistant.engine_args={max_num_batched_tokens: [2_048, 8_192]}",
+        "models.assistant.speculative={draft: eagle, draft_tokens: 3, accepted_tokens: 2.4, step_overhead: 12.5%,"
+        " memory: 2GiB/gpu, source: a bench}",
         "models.assistant.max_batch={max: 64}",
         "compression={policy: allow_published, allow_proxy: true}",
         "objective=[gpus, cost]",

@@ -51,6 +51,23 @@ def _constant(prompt: int, output: int) -> Served:
     return served(Band(0, prompt, 1_000_000, ((prompt, 1_000_000),), ((output, 1_000_000),)), 10**6)
 
 
+def _steps(timing: ReplicaTiming, tokens: int, generator: random.Random) -> int:
+    """Steps that yield so many tokens; with speculation each drafted one is kept with the same chance."""
+    if timing.tokens_per_step == 1:
+        return tokens
+    chances = np.linspace(0, 1, 100_001)
+    means = sum(chances**i for i in range(1, timing.draft_tokens + 1))
+    keep = float(chances[np.searchsorted(means, timing.tokens_per_step - 1)])
+    count = 0
+    while tokens > 0:
+        kept = 0
+        while kept < timing.draft_tokens and generator.random() < keep:
+            kept += 1
+        tokens -= 1 + kept
+        count += 1
+    return count
+
+
 def _simulate(
     timing: ReplicaTiming, lengths: tuple[Histogram, Histogram], rate_rps: float, count: int
 ) -> tuple[float, float]:
@@ -62,6 +79,7 @@ def _simulate(
     generator = random.Random(1)
     prompts = generator.choices(*map(list, zip(*lengths[0], strict=True)), k=count)
     outputs = generator.choices(*map(list, zip(*lengths[1], strict=True)), k=count)
+    steps = [_steps(timing, output - 1, generator) for output in outputs]
     per_token = {prompt: float(timing.prefill_s(prompt, 0)) / prompt for prompt, _ in lengths[0]}
     arrivals, clock = [], 0.0
     for _ in range(count):
@@ -70,7 +88,7 @@ def _simulate(
     first, last = [0.0] * count, [0.0] * count
     waiting: deque[list[int]] = deque()
     ends: list[tuple[int, int]] = []
-    now, arrived, finished, step, batch, kv = 0.0, 0, 0, 0, 0, 0
+    now, arrived, finished, step, batch, kv, growth = 0.0, 0, 0, 0, 0, 0.0, 0.0
     while finished < count:
         while arrived < count and arrivals[arrived] <= now:
             waiting.append([arrived, prompts[arrived]])
@@ -89,19 +107,21 @@ def _simulate(
                 prefilled.append(waiting.popleft()[0])
         now += timing.alpha_s + timing.beta_s * batch + timing.gamma_s_per_token * kv + work
         step += 1
-        kv += batch
+        kv += growth
         while ends and ends[0][0] == step:
             done = heapq.heappop(ends)[1]
             last[done] = now
             batch -= 1
             kv -= prompts[done] + outputs[done] - 1
+            growth -= (outputs[done] - 1) / steps[done]
             finished += 1
         for new in prefilled:
             first[new] = last[new] = now
             if outputs[new] == 1:
                 finished += 1
                 continue
-            heapq.heappush(ends, (step + outputs[new] - 1, new))
+            heapq.heappush(ends, (step + steps[new], new))
+            growth += (outputs[new] - 1) / steps[new]
             batch += 1
             kv += prompts[new]
     warm = range(count // 10, count)
@@ -147,6 +167,28 @@ def test_ttft_capacity_against_a_simulated_replica(
     cap = float(capacity(_served(*lengths), timing, inf, ttft_s).cap_rps)
     assert _simulate(timing, lengths, cap / 1.05, 10_000)[1] <= ttft_s
     assert _simulate(timing, lengths, cap / 0.87, 10_000)[1] >= ttft_s
+
+
+DRAFTED = replace(SMALL, alpha_s=7.2e-3, beta_s=30e-6, tokens_per_step=2.4, tokens_variance=1.51, draft_tokens=3)
+"""Steps that check four tokens and keep 2.4 of them."""
+
+
+@pytest.mark.parametrize(("tpot_s", "ttft_s"), [(0.012, inf), (0.020, inf), (inf, 0.4), (inf, 0.8)])
+def test_speculation_against_a_simulated_replica(tpot_s: float, ttft_s: float) -> None:
+    """Steps that yield a random number of tokens: the forms hold with the same accuracy as without."""
+    cap = float(capacity(_served(*CHAT), DRAFTED, tpot_s, ttft_s).cap_rps)
+    slower, faster = (_simulate(DRAFTED, CHAT, cap / part, 4_000) for part in ((1.08, 0.88)))
+    assert slower[0] <= tpot_s and slower[1] <= ttft_s
+    assert faster[0] >= tpot_s or faster[1] >= ttft_s
+
+
+def test_a_token_a_step_is_no_speculation() -> None:
+    """Two tokens in steps of twice the time are one token a step, but for the wait and the spread of whole steps."""
+    double = replace(SMALL, alpha_s=2 * SMALL.alpha_s, beta_s=2 * SMALL.beta_s, tokens_per_step=2.0)
+    double = replace(double, gamma_s_per_token=2 * SMALL.gamma_s_per_token)
+    band = _served(*CHAT)
+    assert float(p95_tpot_s(band, double, 4.0)) == pytest.approx(float(p95_tpot_s(band, SMALL, 4.0)), rel=1e-12)
+    assert float(p95_ttft_s(band, double, 4.0)) > float(p95_ttft_s(band, SMALL, 4.0))
 
 
 def test_published_ratio_of_p95_to_mean_tpot() -> None:

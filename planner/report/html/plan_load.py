@@ -51,7 +51,11 @@ def deployments(plan: Plan, most: int) -> Section:
     return Section(
         "deployments",
         "What runs where",
-        tables=(table("Deployments", heads, rows, most), _routing(plan, most)),
+        tables=(
+            table("Deployments", heads, rows, most),
+            _routing(plan, most),
+            table("Step times", HEADS, step_rows(plan), most),
+        ),
         origin="Chosen by the solver from the candidate table; the busiest row is the load row with the least left.",
     )
 
@@ -186,7 +190,7 @@ def latency(plan: Plan, most: int) -> Section:
         title,
         texts=(text,),
         charts=(chart,),
-        tables=(table("Promises", heads, rows, most), table("Step times", HEADS, step_rows(plan), most)),
+        tables=(table("Promises", heads, rows, most),),
         origin=f"Certificate: {plan.certificate.status.replace('_', ' ')}: {plan.certificate.reason}.",
     )
 
