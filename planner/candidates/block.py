@@ -9,9 +9,10 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.candidates.demand import Demand, compressed_of, demand, workloads
+from planner.candidates.demand import Demand, demand, workloads
 from planner.candidates.dominance import NOT_ELIGIBLE
 from planner.candidates.grid import Block, Grid, latency_reasons, make_grid, operating_columns
+from planner.candidates.holdings import Holdings, holdings_of
 from planner.candidates.physics import quality_of
 from planner.candidates.rejections import Rejections
 from planner.candidates.settings import batch_sizes, memory_of, setting_choices, settings, utilization_ppm
@@ -105,8 +106,7 @@ def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
     pairs = [(setting, block.items[k]) for setting, k in grid.pairs]
     tpot = np.array(grid.tpot_ns) / 1e9
     ttft = np.array([ns / 1e9 if ns else np.inf for ns in grid.ttft_ns])
-    compressed = compressed_of(block.model, block.physics.usable)
-    work = workloads(block.physics.timings, pairs, reuse, compressed)
+    work = workloads(block.physics.timings, pairs, reuse, _holdings(block, memory))
     asked = demand(work, tpot, ttft, block.scenario.reserve)
     latency_reasons(block, grid, asked, reasons)
     rows, where, points = _rows(block, grid, asked, memory)
@@ -135,6 +135,15 @@ def _memory(block: Block, reasons: Rejections) -> dict[tuple[Setting, int], Repl
             else:
                 found[setting, batch] = memory
     return found
+
+
+def _holdings(block: Block, memory: dict[tuple[Setting, int], ReplicaMemory]) -> dict[Setting, Holdings | None]:
+    """How requests hold the pool at every setting that starts."""
+    pools: dict[Setting, list[ReplicaMemory]] = {}
+    for (setting, _), found in memory.items():
+        pools.setdefault(setting, []).append(found)
+    usable = block.physics.usable
+    return {at: holdings_of(block.model, block.shape, usable, at, found) for at, found in pools.items()}
 
 
 def _losses(block: Block, reasons: Rejections) -> dict[int, tuple[int, str | None]]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.candidates.holdings import Holdings
 from planner.candidates.types import DemandItem, Setting
-from planner.catalog.types import Refusal
-from planner.compression.policy import Usable
-from planner.compression.requests import codec_shape, mean_block_tokens
-from planner.scenario.types import ModelSpec, Reserve
+from planner.scenario.types import Reserve
 from planner.traffic.lengths import served
 from planner.traffic.queueing import (
     ReplicaTiming,
@@ -25,7 +23,7 @@ from planner.traffic.queueing import (
     stack,
     workload,
 )
-from planner.traffic.workload import BLOCK_SLACK_TOKENS
+from planner.traffic.workload import HeldTokens
 
 FloatArray = NDArray[np.float64]
 
@@ -56,50 +54,33 @@ def workloads(
     timings: Mapping[int, ReplicaTiming],
     pairs: list[tuple[Setting, DemandItem]],
     reusable_ppm: dict[str, int],
-    compressed: Compressed | None = None,
+    holdings: Mapping[Setting, Holdings | None],
 ) -> Workload:
     """Moments of (setting, item) pairs as columns; only pairs of which some prompt fits may be asked."""
     return stack(
         [
-            _moments(timings[setting.chunk_tokens], setting.context_tokens, item, reusable_ppm, compressed)
+            _moments(
+                timings[setting.chunk_tokens],
+                setting.context_tokens,
+                item,
+                reusable_ppm[item.class_name],
+                holdings[setting],
+            )
             for setting, item in pairs
         ]
     )
 
 
-@dataclass(frozen=True)
-class Compressed:
-    """KV that is compressed after the prefill: which composition, on which shape, in blocks of how many tokens."""
-
-    codec: str
-    layers: int
-    head_dim: int
-    block_tokens: int
-
-
-def compressed_of(model: ModelSpec, usable: Usable) -> Compressed | None:
-    """How requests are compressed; None where every token takes the same bytes from the start."""
-    if not usable.codec or model.memory_facts is None or model.engine is None:
-        return None
-    shape = codec_shape(usable.codec, model.memory_facts)
-    return None if isinstance(shape, Refusal) else Compressed(usable.codec, *shape, model.engine.block_tokens)
-
-
 def _moments(
-    timing: ReplicaTiming,
-    limit: int,
-    item: DemandItem,
-    reusable_ppm: dict[str, int],
-    compressed: Compressed | None,
+    timing: ReplicaTiming, limit: int, item: DemandItem, reusable_ppm: int, holdings: Holdings | None
 ) -> Workload:
-    """Moments of one pair. A compressed request holds fewer tokens of the pool once it decodes, and as many before;
-    the time of its steps is that of all its tokens, since no kernel was measured that reads fewer."""
-    work = workload(served(item.lengths, limit, reusable_ppm[item.class_name]), timing)
-    if compressed is None:
-        return work
-    band, shape = item.lengths, (compressed.layers, compressed.head_dim)
-    tokens = mean_block_tokens(compressed.codec, shape, band.prompts, band.outputs, limit, compressed.block_tokens)
-    return replace(work, resident_tokens=tokens - BLOCK_SLACK_TOKENS)
+    """Moments of one pair. What a request holds of the pool is not what its steps read: no kernel was measured that
+    reads a compressed request faster, and what windows spare is in the fitted step already."""
+    part = served(item.lengths, limit, reusable_ppm)
+    if holdings is None:
+        return workload(part, timing)
+    while_prefilling = holdings.prefilling(part.new_tokens + part.cached_tokens)
+    return workload(part, timing, HeldTokens(while_prefilling, holdings.decoding(item.lengths, limit)))
 
 
 def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Reserve) -> Demand:

@@ -163,6 +163,19 @@ def served(band: Band, context_limit_tokens: int, reusable_prefix_ppm: int = 0) 
     )
 
 
+def spans(band: Band, context_limit_tokens: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Prompt tokens, answer tokens (cut at the limit) and probability of what a limit serves, pair by pair."""
+    import numpy as np
+
+    prompts, prompt_weights = _columns(band.prompts)
+    outputs, output_weights = _columns(band.outputs)
+    fits = prompts < context_limit_tokens
+    prompt = np.repeat(prompts[fits], len(outputs)).astype(np.float64)
+    output = np.minimum(np.tile(outputs, int(fits.sum())), context_limit_tokens - prompt)
+    weight = np.outer(prompt_weights[fits], output_weights).ravel().astype(np.float64)
+    return prompt, output, weight / weight.sum()
+
+
 def _harmonic_steps(joint: FloatArray, outputs: FloatArray) -> float | None:
     """Harmonic mean of O-1 over the answers whose TPOT counts."""
     counted = outputs >= TPOT_MIN_OUTPUT_TOKENS

@@ -62,6 +62,17 @@ class ReplicaTiming:
 
 
 @dataclass(frozen=True, eq=False)
+class HeldTokens:
+    """Tokens of the KV pool that requests take where they are not those of their context, whole blocks included.
+
+    `prefilling` has one entry for each prompt length that is served, `decoding` is the mean over decode steps.
+    """
+
+    prefilling: FloatArray
+    decoding: float
+
+
+@dataclass(frozen=True, eq=False)
 class Workload:
     """Moments of one kind of request on one replica, after s (prefill seconds) and q (chunks, P_new / C).
 
@@ -95,8 +106,8 @@ class Workload:
     token_spread: Quantity = 0.0
 
 
-def workload(served: Served, timing: ReplicaTiming) -> Workload:
-    """The moments of a band on a replica.
+def workload(served: Served, timing: ReplicaTiming, holds: HeldTokens | None = None) -> Workload:
+    """The moments of a band on a replica; `holds` where requests do not hold their context.
 
     Raises:
         ValueError: If the replica rejects every request of the band.
@@ -107,7 +118,8 @@ def workload(served: Served, timing: ReplicaTiming) -> Workload:
     s = timing.prefill_s(served.new_tokens, served.cached_tokens)
     q = served.new_tokens / timing.chunk_tokens
     slots = np.maximum(1.0, q)
-    held = served.new_tokens + served.cached_tokens + BLOCK_SLACK_TOKENS
+    held = served.new_tokens + served.cached_tokens + BLOCK_SLACK_TOKENS if holds is None else holds.prefilling
+    resident = served.resident_tokens + timing.draft_tokens if holds is None else holds.decoding - BLOCK_SLACK_TOKENS
     steps = served.mean_decode_steps
     per_step = timing.tokens_per_step
     decode_s = steps * (timing.beta_s + timing.gamma_s_per_token * served.resident_tokens) / per_step
@@ -129,7 +141,7 @@ def workload(served: Served, timing: ReplicaTiming) -> Workload:
         counted=1.0 if harmonic else 0.0,
         output_tokens=served.mean_output_tokens,
         decode_steps=steps,
-        resident_tokens=served.resident_tokens + timing.draft_tokens,
+        resident_tokens=resident,
         slots=float(weight @ slots),
         token_slots=float(weight @ (held * slots)),
         token_prefill_s=float(weight @ (held * s)),

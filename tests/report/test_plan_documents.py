@@ -118,7 +118,7 @@ def test_markdown_tables_render_whole(plan: Plan) -> None:
     """Each table has as many cells in every row as in its heading, and each section of the plan has one."""
     html = _html(plan_markdown(plan))
     tables = re.findall(r"<table>.*?</table>", html, re.S)
-    assert len(tables) == html.count("<h2>") - 1 == 7, "notes are a list"
+    assert len(tables) == html.count("<h2>") - 1 == 8, "notes are a list"
     for table in tables:
         counts = {len(re.findall(r"<t[hd]", row)) for row in re.findall(r"<tr>.*?</tr>", table, re.S)}
         assert len(counts) == 1
