@@ -61,7 +61,7 @@ def replica_of(query: LatencyQuery, inputs: Inputs) -> Replica:
     limits = Limits(
         max_num_batched_tokens=setting.max_num_batched_tokens * ranks,
         max_num_seqs=None if setting.max_num_seqs is None else setting.max_num_seqs * ranks,
-        pool_sequences=None if per_rank is None else per_rank * ranks,
+        pool_sequences=per_rank * ranks if per_rank else None,
     )
     misfit = found.budget.message if isinstance(found.budget, Refusal) else ""
     if isinstance(found.budget, Budget) and per_rank == 0:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from planner.candidates import Candidate, CandidateTable, Config
 from planner.candidates.confidence import factors
 from planner.candidates.physics import preset_evidence
+from planner.catalog.latency import Calibration
 from planner.plan.types import BoundPlan, Deployment, Evidence
 from planner.scenario.types import Scenario
 
@@ -74,11 +75,22 @@ def _preset_rows(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[Evi
 
 def _measured_rows(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[Evidence]:
     """The user's runs that correct predictions, for the GPUs in use."""
-    for found in scenario.performance.calibrations:
-        if found.system is None and found.gpu in {deployment.gpu for deployment in used}:
-            low, middle, high = (f"{float(point):.3g}" for point in (found.tpot.p10, found.tpot.p50, found.tpot.p90))
-            words = f"measured / predicted TPOT {middle} ({low} to {high}, {found.tpot.n} runs); {found.source}"
-            yield Evidence("performance", f"{found.gpu} with {found.engine}", words, found.tpot.is_borrowed)
+    for found in _calibrations(scenario, used):
+        words = f"{_factor(found)}; {found.source}"
+        yield Evidence("performance", f"{found.gpu} with {found.engine}", words, found.tpot.is_borrowed)
+
+
+def _calibrations(scenario: Scenario, used: Sequence[Deployment]) -> Iterator[Calibration]:
+    """What was measured for all models of a GPU and engine in use."""
+    gpus = {deployment.gpu for deployment in used}
+    return (found for found in scenario.performance.calibrations if found.system is None and found.gpu in gpus)
+
+
+def _factor(found: Calibration) -> str:
+    """Measured over predicted TPOT, with the number of runs."""
+    low, middle, high = (f"{float(point):.3g}" for point in (found.tpot.p10, found.tpot.p50, found.tpot.p90))
+    runs = "1 run" if found.tpot.n == 1 else f"{found.tpot.n} runs"
+    return f"measured / predicted TPOT {middle} ({low} to {high}, {runs})"
 
 
 def _money_rows(scenario: Scenario) -> Iterator[Evidence]:
@@ -141,6 +153,8 @@ def _warnings(scenario: Scenario, used: Sequence[Deployment], bounds: Mapping[st
     if physics:
         yield from _confidence(scenario, used)
     yield from inferred_rules(scenario)
+    for found in _calibrations(scenario, used):
+        yield f"latencies of {found.gpu} with {found.engine} are corrected: {_factor(found)}; {found.source}"
     for name in sorted(bounds):
         yield _bound(scenario, name, bounds[name])
     for deployment in used:

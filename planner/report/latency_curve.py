@@ -67,7 +67,7 @@ def latency_curve(answer: LatencyAnswer) -> LatencyCurve:
         kept = [row.loop.users for row in answer.rows if row.tpot_s * 1000 <= slo_ms]
         words.append(f"TPOT of {slo_ms:g} ms is kept up to batch {max(kept):,}" if kept else "no batch keeps the TPOT")
     if waits:
-        words.append(f"from batch {waits[0].loop.running:,} on requests wait: {held_back_by(answer)}")
+        words.append(f"beyond batch {waits[0].loop.running:,} requests wait: {held_back_by(answer)}")
     return LatencyCurve(
         title=title(answer),
         words=tuple(words),
