@@ -13,6 +13,7 @@ from planner.catalog.types import Bottleneck, Refusal
 from planner.errors import Diagnostic, InputError
 from planner.performance.closed_loop import ClosedLoop, Limits, Users, closed_loop
 from planner.performance.provider import StepModel, StepRequest
+from planner.performance.speculation import Speculation
 from planner.performance.step_model import step_model
 from planner.units import PPM, format_ppm
 
@@ -98,9 +99,9 @@ def _users(query: LatencyQuery) -> Users:
         input_tokens=query.input_tokens,
         output_tokens=query.output_tokens,
         cached_tokens=query.input_tokens * query.prefix_hits_ppm // PPM,
-        accepted_tokens=float(query.accepted_tokens),
-        verified_tokens=query.kv.speculative_tokens + 1,
-        step_overhead=query.step_overhead_ppm / PPM,
+        speculation=Speculation(
+            query.kv.speculative_tokens, float(query.accepted_tokens), query.step_overhead_ppm / PPM
+        ),
     )
 
 

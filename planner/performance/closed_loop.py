@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.performance.provider import FloatArray, Part, StepModel
+from planner.performance.speculation import NO_SPECULATION, Speculation
 
 FIRST_WAVE_SHARE = 0.05
 """w of a run of ten rounds, as the measured runs are."""
@@ -38,17 +39,14 @@ SERVER_S = 0.020
 class Users:
     """What every user of the loop asks for, in tokens a request.
 
-    `cached_tokens` of the prompt are found in the prefix cache. With speculative decoding a step checks
-    `verified_tokens` tokens a sequence, keeps `accepted_tokens` of them on average, and takes `step_overhead`
-    (a share) longer for the draft. `first_wave_share` is w: how much the users are in step.
+    `cached_tokens` of the prompt are found in the prefix cache. `first_wave_share` is w: how much the users are in
+    step.
     """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
-    accepted_tokens: float = 1.0
-    verified_tokens: int = 1
-    step_overhead: float = 0.0
+    speculation: Speculation = NO_SPECULATION
     first_wave_share: float = FIRST_WAVE_SHARE
 
     @property
@@ -105,7 +103,7 @@ def closed_loop(step: StepModel, users: Users, limits: Limits, count: int, ttft_
     prefill_s = step.prefill_s(_new_tokens(users), users.cached_tokens, limits.max_num_batched_tokens)
     others_s = (running - 1) * _beside_decode_s(step, users, limits, running - 1)
     waited_s = users.first_wave_share * others_s
-    tpot_s = decode_s / users.accepted_tokens + (others_s - waited_s) / gaps
+    tpot_s = decode_s / users.speculation.accepted_tokens + (others_s - waited_s) / gaps
     alone_s = ttft_factor * (prefill_s + decode_s + waited_s + SERVER_S)
     rate = running / (alone_s + gaps * tpot_s)
     return ClosedLoop(
@@ -127,16 +125,12 @@ def _new_tokens(users: Users) -> int:
 
 
 def _decode_parts(step: StepModel, users: Users, running: int) -> dict[Part, float]:
-    """Parts of a decode step, in seconds.
-
-    A step that checks m tokens a sequence has the matrices of m times as many sequences and reads each cache once:
-    m b sequences of a context 1/m as long.
-    """
-    checked = users.verified_tokens
+    """Parts of a decode step, in seconds; with speculation those of `Speculation.step_s`."""
+    checked, overhead = users.speculation.drafted_tokens + 1, users.speculation.step_overhead
     parts = step.breakdown(running * checked, users.mean_context_tokens / checked)
     seconds = {part: float(value) for part, value in parts.items()}
-    if users.step_overhead:
-        seconds["overhead"] = seconds.get("overhead", 0.0) + users.step_overhead * sum(seconds.values())
+    if overhead:
+        seconds["overhead"] = seconds.get("overhead", 0.0) + overhead * sum(seconds.values())
     return seconds
 
 
@@ -144,7 +138,7 @@ def _beside_decode_s(step: StepModel, users: Users, limits: Limits, decoding: in
     """dT: what one prompt adds to the steps of `decoding` sequences, over the chunks that the budget leaves it."""
     if decoding < 1:
         return 0.0
-    checked = users.verified_tokens
+    checked = users.speculation.drafted_tokens + 1
     sequences, context = decoding * checked, users.mean_context_tokens / checked
     chunk = max(1, limits.max_num_batched_tokens - sequences)
     starts = np.arange(0, _new_tokens(users), chunk, dtype=np.float64)

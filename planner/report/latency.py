@@ -33,8 +33,9 @@ def question(answer: LatencyAnswer) -> str:
     words = f"prompts of {users.input_tokens:,} tokens, answers of {users.output_tokens:,}"
     if users.cached_tokens:
         words += f", {users.cached_tokens:,} of the prompt cached"
-    if users.verified_tokens > 1:
-        words += f", {users.accepted_tokens:g} of {users.verified_tokens} tokens accepted a step"
+    speculation = users.speculation
+    if speculation.drafted_tokens:
+        words += f", {speculation.accepted_tokens:g} of {speculation.drafted_tokens + 1} tokens accepted a step"
     return words
 
 

@@ -38,7 +38,7 @@ def _row(answer: LatencyAnswer, row: LatencyRow) -> dict[str, Tree]:
         "input_tokens": users.input_tokens,
         "output_tokens": users.output_tokens,
         "cached_tokens": users.cached_tokens,
-        "accepted_tokens": users.accepted_tokens,
+        "accepted_tokens": users.speculation.accepted_tokens,
         "max_num_batched_tokens": answer.limits.max_num_batched_tokens,
         "batch": loop.users,
         "running": loop.running,

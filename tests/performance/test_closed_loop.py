@@ -15,6 +15,7 @@ from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
 from planner.performance.closed_loop import FIRST_WAVE_SHARE, SERVER_S, Limits, Users, closed_loop
 from planner.performance.provider import FloatArray, LatencyBand, Part, Quantity, StepModel, StepRequest
+from planner.performance.speculation import Speculation
 from planner.performance.step_model import step_model
 
 
@@ -84,7 +85,7 @@ def test_users_in_step_wait_before_the_first_token_instead() -> None:
 
 def test_accepted_tokens_share_a_step() -> None:
     """Tests that a step that checks 3 tokens and keeps 2 has three times the tokens and half the time a token."""
-    loop = closed_loop(Linear(), Users(1000, 101, accepted_tokens=2.0, verified_tokens=3), LIMITS, 1)
+    loop = closed_loop(Linear(), Users(1000, 101, speculation=Speculation(2, 2.0)), LIMITS, 1)
     step = 0.010 + 3e-6 + 1e-9 * 1050.5
     assert loop.decode_step_s == pytest.approx(step)
     assert loop.tpot_s == pytest.approx(step / 2)
@@ -92,7 +93,7 @@ def test_accepted_tokens_share_a_step() -> None:
 
 def test_the_drafts_own_time_is_overhead() -> None:
     """Tests that a step overhead of 10 % makes the step 10 % longer and stands in the breakdown."""
-    loop = closed_loop(Linear(), Users(1000, 101, accepted_tokens=2.0, verified_tokens=3, step_overhead=0.1), LIMITS, 1)
+    loop = closed_loop(Linear(), Users(1000, 101, speculation=Speculation(2, 2.0, 0.1)), LIMITS, 1)
     bare = 0.010 + 3e-6 + 1e-9 * 1050.5
     assert loop.decode_step_s == pytest.approx(1.1 * bare)
     assert loop.breakdown_s["overhead"] == pytest.approx(0.1 * bare)
