@@ -3,6 +3,7 @@
 The sample ships inside aiconfigurator-core (`pip install 'kvplan[silicon]'`) and is read there. How its labels are
 read and which rows are left out: silicon_rows.py; what is predicted and how the halves are cut: silicon_score.py.
     python tests/bench/silicon.py [--provider roofline|silicon] [--format table|json] [--write-overhead] [--write-bands]
+    python tests/bench/silicon.py --write docs/performance-accuracy.md
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from silicon_bands import write_bands
 from silicon_overhead import write_overhead
-from silicon_rows import MissingPackage, read_rows, sample_path
-from silicon_score import Json, groups_of, held_out_groups, score, summary_of
+from silicon_page import write_page
+from silicon_rows import MissingPackage, Row, read_rows, sample_path
+from silicon_score import Json, Scored, groups_of, held_out_groups, score, summary_of
 
+from planner.performance.provider import ProviderName
+
+PROVIDERS: tuple[ProviderName, ...] = ("roofline", "silicon")
 NO_PACKAGE = "The measured rows ship inside aiconfigurator-core; install it with: pip install 'kvplan[silicon]'"
 
 
@@ -37,17 +43,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_overhead(scored, held_out, options.provider)
     if options.write_bands:
         write_bands(scored, options.provider)
+    if options.write:
+        write_page(options.write, {name: _scored(rows, left_out, name) for name in PROVIDERS}, held_out)
+        return 0
     out = _json if options.format == "json" else _table
     sys.stdout.write(out(options.provider, groups, summary, left_out + refused) + "\n")
     return 0
 
 
+def _scored(rows: list[Row], left_out: Counter[str], provider: ProviderName) -> tuple[list[Scored], Counter[str]]:
+    scored, refused = score(rows, provider)
+    return scored, left_out + refused
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Predicted against measured latencies.")
-    parser.add_argument("--provider", choices=("roofline", "silicon"), default="roofline")
+    parser.add_argument("--provider", choices=PROVIDERS, default="roofline")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument("--write-overhead", action="store_true", help="fit engine_overhead.json on the training half")
     parser.add_argument("--write-bands", action="store_true", help="write bands.json: measured / predicted")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write docs/performance-accuracy.md, both providers")
     return parser.parse_args(arguments)
 
 
