@@ -43,7 +43,7 @@ def _summary(roofline: Sequence[Scored], silicon: Sequence[Scored], held_out: se
         other = kernels.get((*key, each["half"]), {})
         row = (NAMES[key[0]], key[1], each["half"], each["n"], each["tpot_median_ratio"], each["tpot_mape"], target)
         lines.append((*row, each["tpot_p90"], each["ttft_mape"], other.get("n", ""), other.get("tpot_mape", "")))
-    head = "engine,models,half,rows,TPOT ratio,TPOT MAPE %,target %,TPOT p90 %,TTFT MAPE %,silicon rows,silicon TPOT MAPE %"
+    head = "engine,models,half,rows,TPOT ratio,MAPE %,target %,p90 %,TTFT MAPE %,silicon rows,silicon TPOT MAPE %"
     return _table(head.split(","), lines)
 
 

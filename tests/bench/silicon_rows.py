@@ -212,17 +212,19 @@ def _weights(model: str, raw: dict[str, str]) -> str:
 
 
 def _kv_dtype(model: str, raw: dict[str, str]) -> str:
-    """What the recipe of the run says, where the file does not.
+    """What the recipe of the run says; where that is not known, where its queues begin: at a full fp8 or 16-bit pool.
 
     Llama-3.1-70B on H100: the recipe of those days said fp8, but its queues begin where a 16-bit cache is full.
     """
     hopper = raw["system"].startswith("h")
     if "aic-auto-gap-analysis" in raw["silicon_data_source"]:
         return "fp8" if raw["backend"] == "trtllm" and raw["gemm_quant_mode"] else "auto"
-    if raw["backend"] == "trtllm" or (model == "llama-3.1-70b" and raw["system"] != "h100_sxm"):
+    if raw["backend"] == "trtllm" or model == "minimax-m2.5":
         return "fp8"
-    if model in ("gpt-oss-120b", "deepseek-r1") and not hopper:
-        return "fp8"
+    if model in ("llama-3.1-70b", "kimi-k2.5"):
+        return "fp8" if raw["system"] != "h100_sxm" and raw["gemm_quant_mode"] != "int4_wo" else "auto"
+    if model in ("gpt-oss-120b", "deepseek-r1", "glm-5") or raw["gemm_quant_mode"] == "fp8":
+        return "auto" if hopper else "fp8"
     return "auto"
 
 
