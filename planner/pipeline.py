@@ -12,7 +12,6 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from planner.plan.document import Decision, Verdict
     from planner.plan.types import Conflict, Plan, Run
     from planner.simulate.session import Answer, Question
-    from planner.solver.program import Program, Solution
+    from planner.solver.program import Solution
     from planner.solver.session import BackendName
 
 Progress = Callable[[str], None]
@@ -162,6 +161,7 @@ class _Solved:
 
 def _solved(scenario: Scenario, options: Options, file: str) -> _Solved:
     """Candidates, decision and verdict of one scenario."""
+    from planner.decision import bounds_of, decided
     from planner.plan.document import Verdict
     from planner.solver.build import build_program
     from planner.solver.objective import solve
@@ -185,9 +185,8 @@ def _solved(scenario: Scenario, options: Options, file: str) -> _Solved:
         "candidates": round(clock[1] - clock[0], 3),
         "solve": round(clock[2] - clock[1], 3),
     }
-    stages = tuple((stage.name, stage.bound) for stage in solution.stages)
-    verdict = Verdict(solution.status, stages, conflicts)
-    decision = _decision(scenario, candidates, program, solution)
+    verdict = Verdict(solution.status, bounds_of(program, solution), conflicts)
+    decision = decided(scenario, candidates, program, solution)
     return _Solved(scenario, candidates, decision, verdict, _run(scenario, solution, seconds, file))
 
 
@@ -239,26 +238,6 @@ def diff(base: Plan, head: Plan) -> Diff:
 
     sides = side_of(base, base.run.file or "base", "plan"), side_of(head, head.run.file or "head", "plan")
     return diff_plans(base, head, sides, Explained(), "")
-
-
-def _decision(scenario: Scenario, candidates: CandidateTable, program: Program, solution: Solution) -> Decision | None:
-    from planner.candidates.groups import pool_groups
-    from planner.plan.document import Decision, Placed
-
-    if not solution.replicas:
-        return None
-    groups = pool_groups(scenario)
-    by_config = {candidate.config.name: candidate for candidate in candidates.candidates}
-    routed: dict[int, list[tuple[int, Fraction]]] = {}
-    for item, column, share in solution.routing:
-        routed.setdefault(column, []).append((item, share))
-    placed = tuple(
-        Placed(by_config[column.config], groups[column.group], solution.replicas[c], tuple(sorted(routed.get(c, []))))
-        for c, column in enumerate(program.columns)
-        if solution.replicas[c]
-    )
-    nodes = {pool.name: solution.nodes[p] for p, pool in enumerate(program.pools)}
-    return Decision(placed, nodes)
 
 
 def _run(scenario: Scenario, solution: Solution, seconds: dict[str, float], file: str) -> Run:

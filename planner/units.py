@@ -56,6 +56,7 @@ MAX_REQUESTS_PER_S = 10**9
 MAX_REQUESTS_PER_DAY = 10**13
 MAX_POWER_MW = 10**13
 MAX_NODES = 1_000_000
+MAX_MONTHS = 36
 MAX_INTEGER = 2**31
 MAX_NUMBER = 10**15
 MAX_TEXT_CHARS = 40
@@ -174,7 +175,7 @@ def parse_power_mw(text: str) -> int:
     return int(_whole(_bounded(value, text, 0, MAX_POWER_MW, "mW", above=True), text, "1 mW"))
 
 
-def parse_rate(text: str) -> Fraction:
+def parse_rate(text: str, *, may_be_zero: bool = False) -> Fraction:
     """A request rate as exact requests per second.
 
     >>> parse_rate("18 req/s"), parse_rate("90 req/min")
@@ -182,7 +183,7 @@ def parse_rate(text: str) -> Fraction:
     """
     inverse = {unit: Fraction(1, seconds) for unit, seconds in RATE_UNITS_S.items()}
     value = _quantity(text, inverse, "a request rate", "18 req/s")
-    return _bounded(value, text, 0, MAX_REQUESTS_PER_S, "req/s", above=True)
+    return _bounded(value, text, 0, MAX_REQUESTS_PER_S, "req/s", above=not may_be_zero)
 
 
 def parse_requests_per_day(text: str) -> Fraction:
@@ -208,6 +209,31 @@ def parse_share_ppm(text: str, low_ppm: int = 0, high_ppm: int = PPM) -> int:
     if not low_ppm <= value <= high_ppm:
         raise ValueError(f"{quote(text)} is outside its range; write {format_ppm(low_ppm)} to {format_ppm(high_ppm)}")
     return int(_whole(value, text, "0.0001%"))
+
+
+def parse_growth_ppm(text: str) -> int:
+    """How much a rate grows (or shrinks) each month, in whole ppm.
+
+    >>> parse_growth_ppm("5%/mo"), parse_growth_ppm("-0.5%/mo")
+    (50000, -5000)
+    """
+    number, slash, month = text.removeprefix("-").partition("/")
+    if not slash or month != "mo":
+        raise ValueError(f"{quote(text)} is not a growth; write it like 5%/mo, or one share a month of the horizon")
+    ppm = parse_share_ppm(number, 0, PPM // 2)
+    return -ppm if text.startswith("-") else ppm
+
+
+def parse_months(text: str) -> int:
+    """A whole number of months, up to three years.
+
+    >>> parse_months("3mo"), parse_months("1y")
+    (3, 12)
+    """
+    months = Fraction(parse_duration_us(text), DURATION_UNITS_US["mo"])
+    if months.denominator != 1 or months > MAX_MONTHS:
+        raise ValueError(f"{quote(text)} is not whole months; write 1mo to {MAX_MONTHS}mo, like 12mo")
+    return int(months)
 
 
 def parse_nodes(text: str) -> int:

@@ -152,6 +152,7 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: list[Evaluated]) 
     gpus = np.concatenate([np.full(len(block.rows), block.shape.parallel.gpus, dtype=np.int64) for block in blocks])
     counts_replicas = (
         scenario.reserve.spare_replicas > 0
+        or bool(scenario.reserve.survive)
         or model.replicas.min > 0
         or model.replicas.max is not None
         or model.max_configurations is not None

@@ -16,19 +16,19 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from planner.candidates import Candidate, CandidateTable, build_table
-from planner.candidates.groups import pool_groups
+from planner.candidates import CandidateTable, build_table
 from planner.plan import io
 from planner.plan.conflicts import unserved
-from planner.plan.document import Decision, Placed, Verdict, build_plan
+from planner.plan.document import Verdict, build_plan
 from planner.plan.facts import broken_defaults, broken_facts
+from planner.plan.restored import restored
 from planner.plan.rows import broken_rows
 from planner.plan.sane import impossible, readable
-from planner.plan.types import Deployment, Plan
+from planner.plan.types import Plan
 
 RELATIVE = 1e-9
 """How far a number that rests on floating-point physics may be from the one derived here."""
@@ -91,9 +91,8 @@ def _derived_again(plan: Plan, tree: dict[str, Any]) -> Iterator[Finding]:
     if plan.status in ("infeasible", "unknown"):
         yield from _compare(tree, io.to_tree(build_plan(plan.scenario, table, None, conflicts, plan.run)))
         return
-    placed, missing = _placed(plan, table)
-    yield from missing
-    decision = None if missing else Decision(placed, {name: pool.nodes for name, pool in plan.pools.items()})
+    decision, missing = restored(plan, table)
+    yield from (Finding(*row) for row in missing)
     again = io.to_tree(build_plan(plan.scenario, table, decision, conflicts, plan.run))
     if missing:
         again = {key: again[key] for key in ("candidates", "rejected", "scenario")}
@@ -108,71 +107,6 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
     return Verdict(
         plan.status, stages, unserved(plan.scenario, table) or plan.conflicts, plan.bounds, band_edge=plan.band_edge
     )
-
-
-def _placed(plan: Plan, table: CandidateTable) -> tuple[tuple[Placed, ...], list[Finding]]:
-    groups = {(g.gpu, g.region, g.gpus_per_node): g for g in pool_groups(plan.scenario)}
-    index = {item.name: k for k, item in enumerate(table.items)}
-    placed, missing = [], []
-    for name, deployment in sorted(plan.deployments.items()):
-        candidate = _find(table, deployment)
-        group = groups.get((deployment.gpu, deployment.region, deployment.gpus_per_node))
-        unknown = [route.item for route in deployment.routing if route.item not in index]
-        if isinstance(candidate, Finding):
-            missing.append(replace(candidate, row=f"deployments.{name}.{candidate.row}"))
-        elif group is None:
-            read = f"{deployment.gpu} in {deployment.region}, {deployment.gpus_per_node} a node"
-            missing.append(Finding(f"deployments.{name}", read, "no pool of this kind in the scenario"))
-        elif unknown:
-            missing.append(Finding(f"deployments.{name}.routing", unknown[0], "no such traffic band in the scenario"))
-        elif deployment.routing and deployment.replicas <= plan.scenario.reserve.spare_replicas:
-            need = f"more than the {plan.scenario.reserve.spare_replicas} spare replicas"
-            missing.append(Finding(f"deployments.{name}.replicas", str(deployment.replicas), need))
-        else:
-            eligible = {k for k, _ in candidate.loads}
-            shares = tuple((index[r.item], r.share) for r in deployment.routing)
-            barred = [plan_item for k, _ in shares if k not in eligible for plan_item in [table.items[k].name]]
-            if barred:
-                row = f"deployments.{name}.routing.{barred[0]}"
-                missing.append(Finding(row, "routed here", "this configuration may not serve it"))
-            placed.append(Placed(candidate, group, deployment.replicas, shares))
-    return tuple(placed), missing
-
-
-_CONFIG_FIELDS = (
-    ("weights", "weights"),
-    ("kv_preset", "kv_preset"),
-    ("context_limit_tokens", "context_limit_tokens"),
-    ("max_batch", "max_batch"),
-    ("max_num_batched_tokens", "max_num_batched_tokens"),
-    ("operating_tpot_ns", "tpot_limit_ns"),
-    ("operating_ttft_ns", "ttft_limit_ns"),
-    ("parallel", "parallel"),
-)
-
-
-def _find(table: CandidateTable, deployment: Deployment) -> Candidate | Finding:
-    """The table's row for a deployment, or a finding that names the field in which the nearest row differs."""
-    gpus = deployment.gpus // deployment.replicas if deployment.replicas else 0
-    nearest: tuple[int, Finding] | None = None
-    for candidate in table.candidates:
-        config = candidate.config
-        if (config.model, config.gpu) != (deployment.model, deployment.gpu):
-            continue
-        wrong = [
-            Finding(own, str(getattr(deployment, own)), str(getattr(config, other)))
-            for own, other in _CONFIG_FIELDS
-            if getattr(deployment, own) != getattr(config, other)
-        ]
-        if config.gpus != gpus:
-            wrong.append(Finding("gpus", str(deployment.gpus), f"{config.gpus} a replica"))
-        if not wrong:
-            return candidate
-        if nearest is None or len(wrong) < nearest[0]:
-            nearest = (len(wrong), wrong[0])
-    if nearest is None:
-        return Finding("model", f"{deployment.model} on {deployment.gpu}", "no such candidate")
-    return nearest[1]
 
 
 def _compare(stored: Any, derived: Any, path: str = "") -> Iterator[Finding]:

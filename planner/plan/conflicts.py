@@ -53,8 +53,10 @@ def stands_in_the_way(scenario: Scenario, path: str, kind: str, needed: Fraction
 
 def _limit_and_need(scenario: Scenario, path: str, kind: str, needed: Fraction) -> tuple[str, str]:
     if kind == "money":
-        assert scenario.budget.monthly_micro is not None
-        return _money_up(scenario, Fraction(scenario.budget.monthly_micro)), _money_up(scenario, needed)
+        budget = scenario.budget
+        limit = budget.total_micro if path == "budget.total" else budget.monthly_micro
+        assert limit is not None
+        return _money_up(scenario, Fraction(limit)), _money_up(scenario, needed)
     if kind == "power":
         assert scenario.budget.power_mw is not None
         return f"{decimal(Fraction(scenario.budget.power_mw, MICRO), 6, 0)}kW", f"{decimal(needed / MICRO, 6, 0)}kW"

@@ -73,7 +73,12 @@ def totals(scenario: Scenario, pools: Mapping[str, PoolPlan]) -> Totals:
     """Sums over the pools; money stays exact."""
     nodes = {name: pool.nodes for name, pool in pools.items()}
     per_h = sum(scenario.inventory[name].price_micro_per_node_h * count for name, count in nodes.items())
-    tokens = sum((tokens_per_month(c) for c in scenario.traffic.values()), Fraction(0))
+    return bought_totals(scenario, pools, Fraction(per_h), sum(tokens_of(scenario).values(), Fraction(0)))
+
+
+def bought_totals(scenario: Scenario, pools: Mapping[str, PoolPlan], per_h: Fraction, tokens: Fraction) -> Totals:
+    """Totals of what the pools hold, at a cost by the hour, for the tokens of a month."""
+    nodes = {name: pool.nodes for name, pool in pools.items()}
     gpus = sum(scenario.inventory[name].gpus_per_node * count for name, count in nodes.items())
     busy = sum(pool.gpus_busy for pool in pools.values())
     spare = sum(pool.gpus_spare for pool in pools.values())
@@ -99,22 +104,36 @@ def tokens_per_month(traffic: TrafficClass) -> Fraction:
     return traffic.mean_rps * mean * HOURS_PER_MONTH * 3_600
 
 
-def model_costs(
+def tokens_of(scenario: Scenario) -> dict[str, Fraction]:
+    """Tokens of a month by model."""
+    tokens = {name: Fraction(0) for name in scenario.models}
+    for traffic in scenario.traffic.values():
+        tokens[traffic.model] += tokens_per_month(traffic)
+    return tokens
+
+
+def model_money(
     scenario: Scenario, deployments: Mapping[str, Deployment], nodes: Mapping[str, int]
-) -> dict[str, ModelCost]:
-    """Each pool's cost goes to models by their share of its busy GPUs; pools without busy GPUs go to none."""
+) -> dict[str, Fraction]:
+    """Micro-units an hour by model: a pool's cost goes by the share of its busy GPUs, without any to no model."""
     busy = _busy_gpus(deployments)
     cost = {name: Fraction(0) for name in scenario.models}
     for deployment in deployments.values():
         gpus = deployment.gpus // deployment.replicas
         for pool, replicas in deployment.pools.items():
-            whole = scenario.inventory[pool].price_micro_per_node_h * nodes[pool] * HOURS_PER_MONTH
+            whole = scenario.inventory[pool].price_micro_per_node_h * nodes[pool]
             cost[deployment.model] += Fraction(whole * replicas * gpus, busy[pool])
+    return cost
+
+
+def model_costs(
+    scenario: Scenario, per_h: Mapping[str, Fraction], tokens: Mapping[str, Fraction]
+) -> dict[str, ModelCost]:
+    """What models cost in a month, and for a million of their tokens of a month."""
     result = {}
     for name in sorted(scenario.models):
-        classes = [c for c in scenario.traffic.values() if c.model == name]
-        tokens = sum((tokens_per_month(c) for c in classes), Fraction(0))
-        result[name] = ModelCost(money(cost[name]), decimal(tokens, places=0), _per_million(cost[name], tokens))
+        cost, own = per_h[name] * HOURS_PER_MONTH, tokens[name]
+        result[name] = ModelCost(money(cost), decimal(own, places=0), _per_million(cost, own))
     return result
 
 

@@ -163,10 +163,12 @@ def _warnings(scenario: Scenario, used: Sequence[Deployment], bounds: Mapping[st
     for name in sorted(scenario.models):
         if scenario.models[name].capacity_path is not None:
             yield f"{name}: capacity from {scenario.models[name].capacity_path}; memory and latency are not planned"
-    spot = sorted(name for name, pool in scenario.inventory.items() if pool.spot)
+    survived = {where for where, _ in scenario.reserve.survive}
+    spot = sorted(n for n, pool in scenario.inventory.items() if pool.spot and not survived & {n, pool.region})
     if spot:
         yield f"not acted on: spot ({', '.join(spot)}) is planned as if it were never reclaimed"
-    slow = sorted(name for name, pool in scenario.inventory.items() if pool.start_up_us is not None)
+    started = scenario.calendar is not None
+    slow = sorted(n for n, pool in scenario.inventory.items() if pool.start_up_us is not None and not started)
     if slow:
         yield f"not acted on: start_up ({', '.join(slow)}); all nodes are planned as running"
     if scenario.guardrails:

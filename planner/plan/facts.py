@@ -137,5 +137,6 @@ def _defaults(scenario: Scenario) -> dict[str, tuple[object, object, str]]:
             f"traffic.{name}.rejected_at_most": (traffic.rejected_at_most_ppm, 0, "0%"),
             f"traffic.{name}.cut_short_at_most": (traffic.cut_short_at_most_ppm, 0, "0%"),
             f"traffic.{name}.quality": (traffic.quality, QualityFloor(), "no floor"),
+            f"traffic.{name}.priority": (traffic.priority, 1, "1"),
         }
     return found

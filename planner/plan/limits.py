@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from planner.plan.costs import power_mw
-from planner.plan.money import ppm
+from planner.plan.money import MICRO, ppm
 from planner.plan.types import Deployment, LimitRow
 from planner.scenario.types import HOURS_PER_MONTH, Scenario
 
@@ -23,27 +23,39 @@ def limit_rows(
         pool = scenario.inventory[name]
         word = "available" if pool.available_nodes else "committed"
         offered = Fraction(pool.committed_nodes + pool.available_nodes)
-        rows.append(_row(f"inventory.{name}.{word}", Fraction(nodes.get(name, 0)), offered, "nodes"))
+        rows.append(limit_row(f"inventory.{name}.{word}", Fraction(nodes.get(name, 0)), offered, "nodes"))
     for name in sorted(scenario.models):
         most = scenario.models[name].replicas.max
         if most is not None:
             used = sum(d.replicas for d in deployments.values() if d.model == name)
-            rows.append(_row(f"models.{name}.replicas.max", Fraction(used), Fraction(most), "replicas"))
+            rows.append(limit_row(f"models.{name}.replicas.max", Fraction(used), Fraction(most), "replicas"))
     budget = scenario.budget
     if budget.monthly_micro is not None:
         cost = sum(scenario.inventory[p].price_micro_per_node_h * count for p, count in nodes.items())
         used_money = Fraction(cost * HOURS_PER_MONTH, 1_000_000)
-        rows.append(_row("budget.monthly", used_money, Fraction(budget.monthly_micro, 1_000_000), scenario.currency))
+        rows.append(
+            limit_row("budget.monthly", used_money, Fraction(budget.monthly_micro, 1_000_000), scenario.currency)
+        )
+    if budget.total_micro is not None:
+        cost = sum(scenario.inventory[p].price_micro_per_node_h * count for p, count in nodes.items())
+        rows.append(
+            limit_row(
+                "budget.total",
+                cost * scenario.horizon_h / MICRO,
+                Fraction(budget.total_micro, MICRO),
+                scenario.currency,
+            )
+        )
     if budget.power_mw is not None:
-        rows.append(_row("budget.power", power_mw(scenario, nodes) / 1_000, Fraction(budget.power_mw, 1_000), "W"))
+        rows.append(limit_row("budget.power", power_mw(scenario, nodes) / 1_000, Fraction(budget.power_mw, 1_000), "W"))
     for name in sorted(scenario.limits):
         limit = scenario.limits[name]
         total = sum((amount * nodes.get(pool, 0) for pool, amount in limit.per_node), Fraction(0))
-        rows.append(_row(f"limits.{name}", total, limit.max, ""))
+        rows.append(limit_row(f"limits.{name}", total, limit.max, ""))
     return tuple(rows)
 
 
-def _row(path: str, used: Fraction, limit: Fraction, unit: str) -> LimitRow:
+def limit_row(path: str, used: Fraction, limit: Fraction, unit: str) -> LimitRow:
     slack = ppm((limit - used) / limit) if limit else (0 if used else 1_000_000)
     return LimitRow(path, used, limit, unit, slack, bool(used) and slack < BINDING_SLACK_PPM)
 
@@ -56,7 +68,8 @@ def _promise_rows(deployments: Mapping[str, Deployment]) -> list[LimitRow]:
             known = worst.get(path, (0, promise.limit_us))
             worst[path] = max(known, (promise.predicted_us, promise.limit_us))
     return [
-        _row(path, Fraction(used, 1_000), Fraction(limit, 1_000), "ms") for path, (used, limit) in sorted(worst.items())
+        limit_row(path, Fraction(used, 1_000), Fraction(limit, 1_000), "ms")
+        for path, (used, limit) in sorted(worst.items())
     ]
 
 
@@ -78,5 +91,5 @@ def _share_rows(scenario: Scenario, deployments: Mapping[str, Deployment]) -> li
         traffic = scenario.traffic[name]
         limit = traffic.rejected_at_most_ppm if key == "rejected_at_most" else traffic.cut_short_at_most_ppm
         if limit:
-            rows.append(_row(f"traffic.{name}.{key}", used * 100, Fraction(limit, 10_000), "%"))
+            rows.append(limit_row(f"traffic.{name}.{key}", used * 100, Fraction(limit, 10_000), "%"))
     return rows

@@ -12,6 +12,7 @@ from fractions import Fraction
 from planner.catalog.parallel import parse_parallel
 from planner.plan.edge import broken_edge
 from planner.plan.limits import promised_shares
+from planner.plan.time_rows import broken_losses, broken_over_time
 from planner.plan.types import Plan
 from planner.plan.value import broken_values
 from planner.scenario.types import HOURS_PER_MONTH
@@ -27,20 +28,20 @@ def broken_rows(plan: Plan) -> list[Broken]:
     """All rows that do not hold; empty for a sound plan and for one without deployments."""
     if plan.status in ("infeasible", "unknown"):
         return [*_bounds(plan)]
-    return [
-        *_demand(plan),
-        *_loads(plan),
-        *_packing(plan),
-        *_stock(plan),
-        *_limits(plan),
-        *_shares(plan),
-        *_replicas(plan),
-        *_promises(plan),
-        *_proof(plan),
-        *_bounds(plan),
-        *broken_values(plan),
-        *broken_edge(plan),
-    ]
+    rows = broken_over_time(plan, _one_situation) if plan.time else [*_one_situation(plan), *broken_losses(plan)]
+    return [*rows, *_proof(plan), *_bounds(plan), *broken_values(plan), *broken_edge(plan)]
+
+
+def _one_situation(plan: Plan) -> Iterator[Broken]:
+    """Rows of a plan, or of one situation of a plan over time."""
+    yield from _demand(plan)
+    yield from _loads(plan)
+    yield from _packing(plan)
+    yield from _stock(plan)
+    yield from _limits(plan)
+    yield from _shares(plan)
+    yield from _replicas(plan)
+    yield from _promises(plan)
 
 
 def _demand(plan: Plan) -> Iterator[Broken]:
@@ -160,6 +161,15 @@ def _limits(plan: Plan) -> Iterator[Broken]:
     )
     if scenario.budget.monthly_micro is not None and cost > scenario.budget.monthly_micro:
         yield "budget.monthly", f"{cost} micro-{scenario.currency}", f"at most {scenario.budget.monthly_micro}"
+    if (
+        scenario.budget.total_micro is not None
+        and cost * scenario.horizon_h > scenario.budget.total_micro * HOURS_PER_MONTH
+    ):
+        yield (
+            "budget.total",
+            f"{cost} micro-{scenario.currency} a month",
+            f"at most {scenario.budget.total_micro} in all",
+        )
     if scenario.budget.power_mw is not None and power > scenario.budget.power_mw:
         yield "budget.power", f"{power} mW", f"at most {scenario.budget.power_mw} mW"
     for name, limit in sorted(scenario.limits.items()):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from math import ceil, isfinite
 from typing import Any
 
 from planner.catalog.parallel import MAX_RANKS
 from planner.compression.table import load_presets
 from planner.errors import Diagnostic, InputError
+from planner.plan.sane_time import impossible_blocks, impossible_times, running_parts
 from planner.plan.types import Deployment, Plan
 from planner.scenario.types import Scenario
 from planner.units import MAX_BYTES, MAX_DURATION_US, MAX_INTEGER, MAX_MICRO_MONEY, MAX_NODES, MAX_TOKENS, PPM
@@ -75,8 +77,20 @@ def _unreadable(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def impossible(plan: Plan) -> list[Broken]:
     """Values with which nothing can be derived: wrong signs, sizes beyond the language, dangling references."""
+    rows = [*_references(plan.scenario), *_sizes(plan.scenario)]
+    rows += impossible_times(plan.scenario) if not rows else []
+    rows += impossible_blocks(plan) if not rows else []
+    rows += _running(plan)
+    for path, deployments, pools in running_parts(plan) if not rows else ():
+        part = _running(replace(plan, deployments=deployments, pools=pools))
+        rows += [(f"{path}{row}", read, allowed) for row, read, allowed in part]
+    return rows
+
+
+def _running(plan: Plan) -> list[Broken]:
+    """What runs in one situation."""
     scenario = plan.scenario
-    rows = [*_references(scenario), *_sizes(scenario)]
+    rows: list[Broken] = []
     for name, deployment in sorted(plan.deployments.items()):
         rows += _deployment(name, deployment, scenario)
     for name, pool in sorted(plan.pools.items()):

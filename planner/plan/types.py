@@ -145,6 +145,86 @@ class PoolPlan:
 
 
 @dataclass(frozen=True)
+class LeftDeployment:
+    """A deployment after a loss: the replicas that are left at worst, and what they serve then."""
+
+    replicas: int
+    loads: tuple[LoadRow, ...]
+    routing: tuple[Route, ...]
+
+
+@dataclass(frozen=True)
+class AfterLoss:
+    """How all that may not be shed is still served after a loss of `reserve.survive`.
+
+    `path` is the scenario line, `lost` says what is gone, `shed` is the part of a class's requests that goes unserved:
+    by class, and by the item that it is taken from.
+    """
+
+    path: str
+    lost: str
+    deployments: dict[str, LeftDeployment]
+    shed: dict[str, Fraction]
+    shed_items: dict[str, Fraction]
+
+
+@dataclass(frozen=True)
+class SituationPlan:
+    """What runs in one period of the calendar, month, or period of a month. `month` is 0 where months do not differ.
+
+    `hours` are those within the horizon, `cost` is all that stands in them.
+    """
+
+    month: int
+    period: str
+    hours: Fraction
+    cost: str
+    deployments: dict[str, Deployment]
+    pools: dict[str, PoolPlan]
+    losses: tuple[AfterLoss, ...]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Money of some time: nodes that are committed, nodes by the hour, and their start-ups; `stranded` is what of the
+    committed money pays for GPUs that nothing needs."""
+
+    total: str
+    committed: str
+    rented: str
+    started: str
+    stranded: str
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """Nodes of a pool that are kept, bought, given up and run out at the start of a month, and what then stands."""
+
+    month: int
+    kept: int
+    bought: int
+    given_up: int
+    run_out: int
+    standing: int
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """The plan over time. The document's deployments and pools are those of the situation `shown`, which costs most an
+    hour; money of the document is that of the horizon, by the month and by the hour on average.
+
+    `owed_later` is what terms still cost after the horizon.
+    """
+
+    shown: str
+    situations: dict[str, SituationPlan]
+    spent: Spent
+    months: dict[str, Spent]
+    commitments: dict[str, tuple[Commitment, ...]]
+    owed_later: str
+
+
+@dataclass(frozen=True)
 class LimitRow:
     """One limit of the scenario: what is used of it. `path` is the scenario line; texts carry their unit."""
 
@@ -300,3 +380,7 @@ class Plan:
     preset_value: tuple[PresetValue, ...] = ()
     band_edge: BandEdge | None = None
     """With `solve --band-edge`: the plan at the other edge of the latency band."""
+    losses: tuple[AfterLoss, ...] = ()
+    """What each loss of `reserve.survive` leaves, in the situation that the deployments are of."""
+    time: TimePlan | None = None
+    """Periods and months, where the plan changes with them."""

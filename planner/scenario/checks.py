@@ -6,20 +6,19 @@ what cannot be read is skipped here, because the schema reports it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
+from planner.scenario.checks_time import check_losses, check_period_rates, check_time
 from planner.scenario.fields import parse_line, percentile_ppm, suggestion
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, Node, TextNode, child, child_map, child_text
+from planner.scenario.source import value_of as _read
 from planner.scenario.speculative import check_speculative
 from planner.scenario.types import Place
 from planner.units import quote, shorten
-
-_T = TypeVar("_T")
 
 Bound = Literal["", "low", "high"]
 """Which end of the interval of an architecture that is not understood; empty: it must be understood."""
@@ -33,7 +32,7 @@ PHYSICS_KEYS = {
     "kv_presets": "[bf16, fp8]",
 }
 """Keys that a model needs when no capacity table stands in for physics, with examples."""
-LATER_DEMAND = ("trace", "calendar", "rate")
+LATER_DEMAND = ("trace",)
 """Words for later that would stand in place of rates and lengths: without them nothing else is missing."""
 LENGTHS_EXAMPLE = "{p50: 900, p95: 6_000, max: 30_000}"
 
@@ -107,27 +106,19 @@ def check(root: MapNode, lookup: Lookup, findings: Findings) -> None:
     for name, entry in models.items():
         _check_model(f"models.{shorten(name, 64)}", entry, lookup, findings)
     for name, entry in traffic.items():
-        _check_class(f"traffic.{shorten(name, 64)}", entry, models, findings)
+        _check_class(f"traffic.{shorten(name, 64)}", entry, root, models, findings)
     for name, entry in pools.items():
         _check_pool(f"inventory.{shorten(name, 64)}", entry, lookup, findings)
     for name, entry in child_map(root, "limits").items():
         _check_limit(f"limits.{shorten(name, 64)}", entry, pools, findings)
     _check_spare(root, findings)
+    check_time(root, findings)
+    check_losses(root, findings)
     if lookup.presets is not None:
         _check_presets(root, models, lookup.presets, findings)
     for name, entry in child_map(root, "guardrails").items():
         _check_guardrail(f"guardrails.{shorten(name, 64)}", entry, root, findings)
     _check_currencies(root, findings)
-
-
-def _read(node: Node | None, parse: Callable[[str], _T]) -> _T | None:
-    """The value of a scalar, or None where there is none or where the schema reports it."""
-    if not isinstance(node, TextNode):
-        return None
-    try:
-        return parse(node.text)
-    except ValueError:
-        return None
 
 
 def _is_line(node: TextNode) -> bool:
@@ -245,7 +236,7 @@ def _unreadable(path: Path) -> str | None:
         return (error.strerror or "it cannot be opened").lower()
 
 
-def _check_class(path: str, entry: Entry, models: dict[str, Entry], findings: Findings) -> None:
+def _check_class(path: str, entry: Entry, root: MapNode, models: dict[str, Entry], findings: Findings) -> None:
     node = entry.node
     if not isinstance(node, MapNode):
         return
@@ -255,7 +246,10 @@ def _check_class(path: str, entry: Entry, models: dict[str, Entry], findings: Fi
         findings.add(model.place, "KV401", f"{path}.model: there is no model {quote(model.text)}; {hint}")
     has_table = model is not None and model.text in models and _has_table(models[model.text])
     is_later = any(key in LATER_DEMAND for key in node.entries)
-    _check_rates(path, entry, node, has_table, is_later, findings)
+    if "rate" in node.entries:
+        check_period_rates(path, node, root, has_table, findings)
+    else:
+        _check_rates(path, entry, node, has_table, is_later, findings)
     _check_slo(path, entry, node, has_table, is_later, findings)
     if has_table:
         _check_rate_only(path, node, findings)
@@ -412,7 +406,7 @@ def _check_currencies(root: MapNode, findings: Findings) -> None:
         (f"inventory.{shorten(name, 64)}.price", child(entry.node, "price"))
         for name, entry in child_map(root, "inventory").items()
     ]
-    places += [("budget.monthly", child(root, "budget", "monthly"))]
+    places += [(f"budget.{key}", child(root, "budget", key)) for key in ("monthly", "total")]
     places += [
         (f"guardrails.{shorten(name, 64)}.cost_above", child(entry.node, "cost_above"))
         for name, entry in child_map(root, "guardrails").items()

@@ -63,6 +63,9 @@ _TYPES = """## Types
 | request rate | `18 req/s` | req/s, req/min, req/h |
 | requests a day | `200_000/day` | |
 | share | `0.5%` | no finer than 0.0001% |
+| growth | `5%/mo`, `[100%, 105%]` | a month; or shares of the written rates, one a month |
+| months | `12mo`, `1y` | whole months, up to 36 |
+| part of the week | `Mon-Fri 08:00-20:00`, `rest` | an end at or before its start is on the next day |
 | power | `60kW` | mW, W, kW, MW |
 | memory of a GPU | `3GiB/gpu` | GiB, MiB, ... are powers of 1,024; GB, MB, ... of 1,000 |
 | weight format | `bf16` | {weights} |
@@ -119,9 +122,12 @@ _SECTIONS = (
     ("Replicas", "models.NAME.replicas", "ReplicaRange"),
     ("Traffic", "traffic.NAME", "ClassBlock"),
     ("Prefix cache", "traffic.NAME.prefix", "PrefixBlock"),
+    ("Rates of a period", "traffic.NAME.rate.PERIOD", "PeriodRateBlock"),
+    ("After a loss", "traffic.NAME.when_degraded", "DegradedBlock"),
     ("Quality", "traffic.NAME.quality", "QualityBlock"),
     ("Promises", "traffic.NAME.slo", "SloBlock"),
     ("Inventory", "inventory.NAME", "PoolBlock"),
+    ("Calendar", "calendar", "CalendarBlock"),
     ("Limits", "limits.NAME", "LimitBlock"),
     ("Reserve", "reserve", "ReserveBlock"),
     ("Spare", "reserve.spare", "SpareBlock"),

@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from planner import units
 from planner.catalog.parallel import parse_parallel
+from planner.scenario.calendar import Span, parse_spans
 from planner.scenario.source import TextNode
 from planner.scenario.types import Parallel
 from planner.units import quote
@@ -211,6 +212,26 @@ def _parse_per_gpu(text: str) -> int:
     return size_bytes
 
 
+def _read_period(node: object) -> tuple[Span, ...]:
+    """The minutes of a period; none for `rest`."""
+    return _read("KV215", parse_spans, "Mon-Fri 08:00-20:00", node)
+
+
+def _read_growth(node: object) -> tuple[int, ...] | int:
+    """Growth a month in ppm, or the rates of every month as shares of what is written."""
+    if isinstance(node, list):
+        parse = partial(units.parse_share_ppm, high_ppm=100 * units.PPM)
+        return tuple(_read("KV205", parse, "105%", item) for item in node)
+    return _read("KV216", units.parse_growth_ppm, "5%/mo", node)
+
+
+def _read_loss(node: object) -> int | None:
+    """Nodes that are lost; None for all of them."""
+    if isinstance(node, TextNode) and node.text == "all":
+        return None
+    return _read("KV207", units.parse_nodes, "1 node, or all", node)
+
+
 def _key_name(key: str) -> str:
     try:
         return _parse_name(key)
@@ -359,6 +380,11 @@ Rate = Annotated[
     PlainValidator(partial(_read, "KV204", units.parse_rate, "18 req/s")),
     _schema("request rate", _NUMBER + " ?req/(s|min|h)", "18 req/s"),
 ]
+QuietRate = Annotated[
+    Fraction,
+    PlainValidator(partial(_read, "KV204", partial(units.parse_rate, may_be_zero=True), "18 req/s")),
+    _schema("request rate", _NUMBER + " ?req/(s|min|h)", "18 req/s"),
+]
 RequestsPerDay = Annotated[
     Fraction,
     PlainValidator(partial(_read, "KV204", units.parse_requests_per_day, "200_000/day")),
@@ -374,6 +400,20 @@ Nodes = Annotated[
     PlainValidator(partial(_read, "KV207", units.parse_nodes, "5 nodes")),
     _schema("nodes", _WHOLE + " nodes?", "5 nodes"),
 ]
+PeriodSpans = Annotated[
+    tuple[Span, ...], PlainValidator(_read_period), _schema("part of the week", None, "Mon-Fri 08:00-20:00")
+]
+Growth = Annotated[
+    tuple[int, ...] | int,
+    PlainValidator(_read_growth),
+    _schema("growth", None, "5%/mo", also={"type": "array", "items": {"type": "string"}}),
+]
+Months = Annotated[
+    int,
+    PlainValidator(partial(_read, "KV217", units.parse_months, "12mo")),
+    _schema("months", _WHOLE + " ?(mo|y)", "12mo"),
+]
+LostNodes = Annotated[int | None, PlainValidator(_read_loss), _schema("nodes", f"({_WHOLE} nodes?|all)", "1 node")]
 Share = Annotated[int, *_share(0, units.PPM, "0.5%")]
 UtilizationShare = Annotated[int, *_share(1, units.PPM, "95%")]
 HeadroomShare = Annotated[int, *_share(0, 990_000, "10%")]

@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 from planner.catalog.latency import Performance
 from planner.errors import InputError
 from planner.scenario import schema
+from planner.scenario.calendar import missing, share_of_week
 from planner.scenario.checks import Lookup, PresetNames, check
 from planner.scenario.fields import percentile_ppm, suggestion
 from planner.scenario.overrides import apply_block, apply_sets, load_tree
@@ -21,6 +22,7 @@ from planner.scenario.source import Findings, ListNode, MapNode, Node, TextNode,
 from planner.scenario.types import (
     Adjust,
     Budget,
+    Calendar,
     CompressionPolicy,
     DraftKind,
     EngineArgs,
@@ -29,6 +31,7 @@ from planner.scenario.types import (
     Limit,
     ModelSpec,
     Objective,
+    PeriodRate,
     Place,
     Pool,
     QualityFloor,
@@ -152,13 +155,14 @@ def _resolve(root: MapNode, lookup: Lookup, findings: Findings) -> Scenario | No
 
 def _build(block: schema.ScenarioBlock, root: MapNode, lookup: Lookup) -> Scenario:
     """The frozen scenario of blocks that have passed every check."""
+    calendar = _calendar(block.calendar)
     return Scenario(
         name=block.name,
         owner=block.owner or "",
         horizon_h=Fraction(block.horizon or DEFAULT_HORIZON_US, HOUR_US),
         currency=next(iter(block.inventory.values())).price.currency,
         models={name: _model(name, model, root, lookup) for name, model in block.models.items()},
-        traffic={name: _class(name, traffic) for name, traffic in block.traffic.items()},
+        traffic={name: _class(name, traffic, calendar) for name, traffic in block.traffic.items()},
         inventory={name: _pool(name, pool, lookup) for name, pool in block.inventory.items()},
         limits={
             name: Limit(name, limit.max, tuple(limit.per_node.items()), limit.source)
@@ -173,6 +177,7 @@ def _build(block: schema.ScenarioBlock, root: MapNode, lookup: Lookup) -> Scenar
         defaults=_defaults(block),
         performance=_performance(block.performance, root, lookup),
         places={".".join(path): entry.place for path, entry in walk(root)},
+        calendar=calendar,
     )
 
 
@@ -244,12 +249,33 @@ def _engine_args(block: schema.EngineArgsBlock) -> EngineArgs:
     return EngineArgs(None if share is None else int(share * PPM), budgets[0] if len(budgets) == 1 else budgets or None)
 
 
-def _class(name: str, block: schema.ClassBlock) -> TrafficClass:
+def _calendar(block: schema.CalendarBlock | None) -> Calendar | None:
+    """The week with `rest` spelled out."""
+    if block is None:
+        return None
+    named = [span for spans in block.periods.values() for span in spans]
+    return Calendar(block.timezone, tuple((name, spans or missing(named)) for name, spans in block.periods.items()))
+
+
+def _rates(block: schema.ClassBlock, calendar: Calendar | None) -> tuple[PeriodRate, ...]:
+    """The rates of the periods, in the calendar's order."""
+    if block.rate is None or calendar is None:
+        return ()
+    rates = [(name, block.rate[name]) for name, _ in calendar.periods]
+    return tuple(PeriodRate(name, r.peak, r.peak if r.mean is None else r.mean) for name, r in rates)
+
+
+def _class(name: str, block: schema.ClassBlock, calendar: Calendar | None) -> TrafficClass:
     """A class; one batch a day needs requests / finish_within, and has requests / 24 h as its mean."""
+    rates = _rates(block, calendar)
     slo, quality = block.slo or schema.SloBlock(), block.quality or schema.QualityBlock()
     if block.requests is not None:
         peak = block.requests * MICRO / _given(slo.finish_within)
         mean = block.requests / SECONDS_PER_DAY
+    elif calendar is not None and rates:
+        parts = {name: share_of_week(spans) for name, spans in calendar.periods}
+        peak = max(rate.peak_rps for rate in rates)
+        mean = sum((rate.mean_rps * parts[rate.period] for rate in rates), Fraction(0))
     else:
         peak = _given(block.peak)
         mean = block.mean if block.mean is not None else peak
@@ -265,6 +291,11 @@ def _class(name: str, block: schema.ClassBlock) -> TrafficClass:
         cut_short_at_most_ppm=block.cut_short_at_most or 0,
         quality=QualityFloor(quality.max_accuracy_drop, quality.max_ppl_increase, quality.needs_recall),
         slo=Slo(slo.ttft_p95, slo.tpot_p95, slo.finish_within),
+        rates=rates,
+        growth_ppm=block.growth if isinstance(block.growth, int) else 0,
+        growth_table_ppm=block.growth if isinstance(block.growth, tuple) else (),
+        priority=block.priority or 1,
+        shed_at_most_ppm=block.when_degraded.shed_at_most if block.when_degraded else 0,
     )
 
 
@@ -288,6 +319,8 @@ def _pool(name: str, block: schema.PoolBlock, lookup: Lookup) -> Pool:
         source=block.source,
         spot=block.spot,
         start_up_us=block.start_up,
+        term_months=block.term,
+        notice_months=block.notice,
     )
 
 
@@ -299,6 +332,7 @@ def _reserve(block: schema.ReserveBlock) -> Reserve:
         confidence="p90" if block.confidence == "p90" else "p50",
         spare_nodes=spare.nodes or 0,
         spare_replicas=spare.replicas or 0,
+        survive=tuple((block.survive or {}).items()),
     )
 
 
@@ -322,7 +356,8 @@ def _performance(block: schema.PerformanceBlock | None, root: MapNode, lookup: L
 
 def _budget(block: schema.BudgetBlock) -> Budget:
     monthly = block.monthly.micro if block.monthly else None
-    return Budget(monthly, block.power, PPM if block.pue is None else int(block.pue * PPM))
+    total = block.total.micro if block.total else None
+    return Budget(monthly, block.power, PPM if block.pue is None else int(block.pue * PPM), total)
 
 
 def _guardrail(name: str, block: schema.GuardrailBlock) -> Guardrail:
@@ -346,7 +381,7 @@ def _defaults(block: schema.ScenarioBlock) -> tuple[tuple[str, str], ...]:
     for name, traffic in block.traffic.items():
         if not block.models[traffic.model].capacity_table:
             taken += _class_defaults(f"traffic.{name}", traffic)
-        elif traffic.requests is None:
+        elif traffic.requests is None and traffic.rate is None:
             taken.append((f"traffic.{name}.mean", "the peak", traffic.mean is None))
     reserve, budget = block.reserve or schema.ReserveBlock(), block.budget or schema.BudgetBlock()
     compression = block.compression or schema.CompressionBlock()
@@ -398,4 +433,5 @@ def _class_defaults(path: str, traffic: schema.ClassBlock) -> list[tuple[str, st
         (f"{path}.rejected_at_most", "0%", traffic.rejected_at_most is None),
         (f"{path}.cut_short_at_most", "0%", traffic.cut_short_at_most is None),
         (f"{path}.quality", "no floor", traffic.quality is None),
+        (f"{path}.priority", "1", traffic.priority is None and traffic.when_degraded is not None),
     ]

@@ -26,25 +26,30 @@ from planner.scenario.fields import (
     FormatVersion,
     GpuId,
     GpusPerNode,
+    Growth,
     HeadroomShare,
     KeyName,
     LatencyProvider,
+    LostNodes,
     MemoryPerGpu,
     MemoryUtilization,
     ModelRef,
     Money,
+    Months,
     Name,
     Nodes,
     ObjectiveName,
     ParallelShape,
     PathText,
     PercentileKey,
+    PeriodSpans,
     Policy,
     PositiveCount,
     Power,
     PresetId,
     Price,
     Pue,
+    QuietRate,
     Rate,
     RequestsPerDay,
     Share,
@@ -200,6 +205,22 @@ class SloBlock(Block):
     """The batch of the day is done in this time; at most one day."""
 
 
+class PeriodRateBlock(Block):
+    """The rates of a class in one period of the calendar."""
+
+    peak: QuietRate
+    """The rate of the worst minute of the period; 0 req/s where nobody asks."""
+    mean: QuietRate | None = None
+    """The mean rate of the period; with a capacity table the default is the peak."""
+
+
+class DegradedBlock(Block):
+    """What a class gives up while a loss of `reserve.survive` lasts."""
+
+    shed_at_most: Share
+    """Share of the requests of the class that may go unserved then."""
+
+
 class ClassBlock(Block):
     """One traffic class: who asks how often, how long, and what was promised."""
 
@@ -211,6 +232,15 @@ class ClassBlock(Block):
     """Tokens are priced with this: the mean rate of the horizon."""
     requests: RequestsPerDay | None = None
     """Size of the daily batch, in place of `peak` and `mean`; needs `slo.finish_within`."""
+    rate: dict[KeyName, PeriodRateBlock] | None = None
+    """Rates of every period of the calendar, by its name, in place of `peak` and `mean`."""
+    growth: Growth | None = None
+    """How the rates change over the months of the horizon: so much each month (`5%/mo`), or a list with one share of
+    the written rates for each month. The first month has the rates as written, or the first share of the list."""
+    priority: PositiveCount | None = None
+    """Who is served first when `when_degraded` lets traffic go: 1 before 2; the default is 1."""
+    when_degraded: DegradedBlock | None = None
+    """What may be shed after a loss of `reserve.survive`; the default is nothing."""
     input_tokens: dict[PercentileKey, Tokens] | None = None
     """Prompt lengths: percentiles (`p50`, `p95`, `p99`, `p99.9`, ...) and `max`."""
     output_tokens: dict[PercentileKey, Tokens] | None = None
@@ -245,9 +275,15 @@ class PoolBlock(Block):
     source: Text
     """Where the price stands: a contract, a page and its date."""
     spot: Flag = False
-    """Whether nodes can be taken away; carried, not acted on yet; the default is false."""
+    """Whether nodes can be taken away; `reserve.survive` says how many at once; the default is false."""
     start_up: Duration | None = None
-    """Time until a new node serves; carried, not acted on yet."""
+    """Time until a new node serves. With a calendar, nodes that a period adds are rented so much earlier."""
+    term: Months | None = None
+    """The `available` nodes are bought for so many months at the start of any month, and paid in full until the term
+    ends; without it they are rented by the hour."""
+    notice: Months | None = None
+    """The `committed` nodes may be given up after so many months, at the start of a month; without it they are kept
+    over the whole horizon."""
 
 
 class LimitBlock(Block):
@@ -270,6 +306,16 @@ class SpareBlock(Block):
     """Replicas of each deployment that may be lost while the promises still hold."""
 
 
+class CalendarBlock(Block):
+    """The week, cut into periods with rates of their own: nodes that are rented by the hour come and go with them."""
+
+    timezone: Text
+    """Time zone of the hours below; for readers, since every week has the same hours."""
+    periods: Annotated[dict[KeyName, PeriodSpans], Field(min_length=1)]
+    """Parts of the week, by name, such as `Mon-Fri 08:00-20:00, Sat 10:00-14:00`, or `rest` for all other hours. Every
+    hour belongs to exactly one period."""
+
+
 class ReserveBlock(Block):
     """What is kept free for the things that the numbers do not know."""
 
@@ -281,6 +327,9 @@ class ReserveBlock(Block):
     """Quantile of measured over predicted latency that the promises must survive; the default is p50."""
     spare: SpareBlock | None = None
     """Spare nodes or replicas; the default is {nodes: 0}."""
+    survive: Annotated[dict[KeyName, LostNodes], Field(min_length=1)] | None = None
+    """Losses, one at a time, after which the rest keeps all promises: nodes of a pool (`1 node`), or `all` of a pool or
+    of a region, by the name of the pool or region; the default is none."""
 
 
 class PerformanceBlock(Block):
@@ -311,6 +360,8 @@ class BudgetBlock(Block):
 
     monthly: Money | None = None
     """Most money for a month of 730 h; the default is no limit."""
+    total: Money | None = None
+    """Most money over the horizon; the default is no limit."""
     power: Power | None = None
     """Most power of all GPUs bought, times `pue`; the default is no limit."""
     pue: Pue | None = None
@@ -350,6 +401,8 @@ class ScenarioBlock(Block):
     """The traffic classes, by name."""
     inventory: Annotated[dict[KeyName, PoolBlock], Field(min_length=1)]
     """The pools of GPU nodes, by name."""
+    calendar: CalendarBlock | None = None
+    """Periods of the week; without it the peak counts at every hour."""
     limits: dict[KeyName, LimitBlock] = {}
     """Quotas and other linear limits over nodes, by name."""
     reserve: ReserveBlock | None = None

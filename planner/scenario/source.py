@@ -10,10 +10,10 @@ keys, tabs, several documents.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import yaml
 
@@ -27,6 +27,8 @@ MAX_DEPTH = 64
 """The language itself nests six levels deep."""
 MAX_REPEATS = 20
 """How often the same mistake of a whole file (tabs, control characters) is reported."""
+
+_T = TypeVar("_T")
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _TAB_INDENT = re.compile("^ *\t", re.MULTILINE)
@@ -330,6 +332,16 @@ def child_text(node: Node | None, *keys: str) -> TextNode | None:
     """The scalar below a path of keys, or None."""
     found = child(node, *keys)
     return found if isinstance(found, TextNode) else None
+
+
+def value_of(node: Node | None, parse: Callable[[str], _T]) -> _T | None:
+    """The value of a scalar, or None where there is none or where the schema reports it."""
+    if not isinstance(node, TextNode):
+        return None
+    try:
+        return parse(node.text)
+    except ValueError:
+        return None
 
 
 def place_of(root: MapNode, path: tuple[str | int, ...]) -> Place:

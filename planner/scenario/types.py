@@ -160,9 +160,31 @@ class Slo:
 
 
 @dataclass(frozen=True)
+class Calendar:
+    """The week: (period, its minutes from Monday 00:00 as (first, last + 1) pairs), in the order of the file."""
+
+    timezone: str
+    periods: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
+
+
+@dataclass(frozen=True)
+class PeriodRate:
+    """The rates of a class in one period of the calendar."""
+
+    period: str
+    peak_rps: Fraction
+    mean_rps: Fraction
+
+
+@dataclass(frozen=True)
 class TrafficClass:
     """One traffic class. `peak_rps` sizes the fleet; `mean_rps` prices tokens. Lengths are None with a
-    capacity table."""
+    capacity table.
+
+    With `rates` the peak is the highest of the periods and the mean that of the week. Rates grow by
+    `growth_ppm` a month, or are `growth_table_ppm` of what is written, one entry a month. `shed_at_most_ppm` of the
+    requests may go unserved after a loss; classes of a lower `priority` number are served first then.
+    """
 
     name: str
     model: str
@@ -175,12 +197,21 @@ class TrafficClass:
     cut_short_at_most_ppm: int = 0
     quality: QualityFloor = field(default_factory=QualityFloor)
     slo: Slo = field(default_factory=Slo)
+    rates: tuple[PeriodRate, ...] = ()
+    growth_ppm: int = 0
+    growth_table_ppm: tuple[int, ...] = ()
+    priority: int = 1
+    shed_at_most_ppm: int = 0
 
 
 @dataclass(frozen=True)
 class Pool:
     """GPUs of one kind, place and price. `available_nodes` come on top of `committed_nodes`; committed ones
-    are paid idle."""
+    are paid idle.
+
+    With `term_months` available nodes are bought for that long; with `notice_months` committed ones may be given up
+    after that long.
+    """
 
     name: str
     gpu: GpuFacts
@@ -192,6 +223,8 @@ class Pool:
     source: str
     spot: bool = False
     start_up_us: int | None = None
+    term_months: int | None = None
+    notice_months: int | None = None
 
     @property
     def price_micro_per_node_h(self) -> int:
@@ -216,13 +249,14 @@ Quantile = Literal["p10", "p50", "p90"]
 @dataclass(frozen=True)
 class Reserve:
     """What is kept free. `utilization_ppm` scales every load row; the KV margin is max(1.2, 1 / (1 -
-    kv_headroom))."""
+    kv_headroom)). `survive` has (pool or region, nodes lost); None is all of them."""
 
     utilization_ppm: int = 1_000_000
     kv_headroom_ppm: int = 0
     confidence: Quantile = "p50"
     spare_nodes: int = 0
     spare_replicas: int = 0
+    survive: tuple[tuple[str, int | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,6 +275,7 @@ class Budget:
     monthly_micro: int | None = None
     power_mw: int | None = None
     pue_ppm: int = 1_000_000
+    total_micro: int | None = None
 
 
 Objective = Literal["cost", "gpus", "quality_loss"]
@@ -282,3 +317,17 @@ class Scenario:
     defaults: tuple[tuple[str, str], ...]
     performance: Performance = field(default_factory=Performance)
     places: dict[str, Place] = field(compare=False, default_factory=dict)
+    calendar: Calendar | None = None
+
+    @property
+    def monthly(self) -> bool:
+        """Whether months differ: rates grow, or nodes are bought or given up by the month."""
+        pools, classes = self.inventory.values(), self.traffic.values()
+        return any(pool.term_months or pool.notice_months for pool in pools) or any(
+            traffic.growth_ppm or traffic.growth_table_ppm for traffic in classes
+        )
+
+    @property
+    def timed(self) -> bool:
+        """Whether the plan changes over time: by periods, by months or by both."""
+        return self.calendar is not None or self.monthly

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TypeAlias
 
+from planner.scenario import calendar
 from planner.scenario.source import Entry, ListNode, MapNode, Node, TextNode
 from planner.scenario.types import (
     Adjust,
@@ -65,6 +66,7 @@ def _scenario(scenario: Scenario) -> dict[str, Tree]:
         horizon=duration(int(scenario.horizon_h * HOUR_US)),
         models={name: _model(model) for name, model in scenario.models.items()},
         traffic={name: _class(c, scenario.models[c.model]) for name, c in scenario.traffic.items()},
+        calendar=_calendar(scenario),
         inventory={name: _pool(pool, scenario.currency) for name, pool in scenario.inventory.items()},
         limits={name: _limit(limit) for name, limit in scenario.limits.items()},
         reserve={
@@ -72,6 +74,7 @@ def _scenario(scenario: Scenario) -> dict[str, Tree]:
             "kv_headroom": share(reserve.kv_headroom_ppm),
             "confidence": reserve.confidence,
             "spare": spare,
+            **_given(survive={name: "all" if lost is None else _count(lost) for name, lost in reserve.survive}),
         },
         compression=_given(
             policy=compression.policy, allow=list(compression.allow), allow_proxy=_flag(compression.allow_proxy)
@@ -79,6 +82,7 @@ def _scenario(scenario: Scenario) -> dict[str, Tree]:
         performance=_given(provider=scenario.performance.provider, measured=list(scenario.performance.measured)),
         budget=_given(
             monthly=None if budget.monthly_micro is None else money(budget.monthly_micro, scenario.currency),
+            total=None if budget.total_micro is None else money(budget.total_micro, scenario.currency),
             power=None if budget.power_mw is None else f"{_decimal(Fraction(budget.power_mw, 10**6))}kW",
             pue=_decimal(Fraction(budget.pue_ppm, PPM)),
         ),
@@ -141,13 +145,33 @@ def _speculative(speculative: Speculative) -> dict[str, Tree]:
     )
 
 
+def _calendar(scenario: Scenario) -> dict[str, Tree] | None:
+    if scenario.calendar is None:
+        return None
+    periods: dict[str, Tree] = {name: calendar.written(spans) for name, spans in scenario.calendar.periods}
+    return {"timezone": scenario.calendar.timezone, "periods": periods}
+
+
+def _rates(traffic: TrafficClass) -> dict[str, Tree]:
+    """How much is asked: by period, a day or at every hour; how that grows; and what a loss may shed of it."""
+    rates: dict[str, Tree]
+    if traffic.rates:
+        rates = {"rate": {r.period: {"peak": rate(r.peak_rps), "mean": rate(r.mean_rps)} for r in traffic.rates}}
+    elif traffic.slo.finish_within_us is not None:
+        rates = {"requests": f"{_decimal(traffic.mean_rps * SECONDS_PER_DAY)}/day"}
+    else:
+        rates = {"peak": rate(traffic.peak_rps), "mean": rate(traffic.mean_rps)}
+    if traffic.growth_table_ppm:
+        rates["growth"] = [share(ppm) for ppm in traffic.growth_table_ppm]
+    elif traffic.growth_ppm:
+        rates["growth"] = f"{'-' if traffic.growth_ppm < 0 else ''}{share(abs(traffic.growth_ppm))}/mo"
+    if traffic.shed_at_most_ppm:
+        rates |= {"priority": str(traffic.priority), "when_degraded": {"shed_at_most": share(traffic.shed_at_most_ppm)}}
+    return rates
+
+
 def _class(traffic: TrafficClass, model: ModelSpec) -> dict[str, Tree]:
-    slo, quality = traffic.slo, traffic.quality
-    rates = (
-        {"peak": rate(traffic.peak_rps), "mean": rate(traffic.mean_rps)}
-        if slo.finish_within_us is None
-        else {"requests": f"{_decimal(traffic.mean_rps * SECONDS_PER_DAY)}/day"}
-    )
+    slo, quality, rates = traffic.slo, traffic.quality, _rates(traffic)
     promises = _given(
         ttft_p95=_time(slo.ttft_p95_us), tpot_p95=_time(slo.tpot_p95_us), finish_within=_time(slo.finish_within_us)
     )
@@ -188,6 +212,8 @@ def _pool(pool: Pool, currency: str) -> dict[str, Tree]:
         source=pool.source,
         spot=_flag(pool.spot),
         start_up=_time(pool.start_up_us),
+        term=_months(pool.term_months),
+        notice=_months(pool.notice_months),
     )
 
 
@@ -279,7 +305,15 @@ def _time(us: int | None) -> str | None:
 
 
 def _nodes(count: int) -> str | None:
-    return f"{count:_} node{'' if count == 1 else 's'}" if count else None
+    return _count(count) if count else None
+
+
+def _count(nodes: int) -> str:
+    return f"{nodes:_} node{'' if nodes == 1 else 's'}"
+
+
+def _months(count: int | None) -> str | None:
+    return None if count is None else f"{count}mo"
 
 
 def _flag(value: bool) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import lcm
 
 from planner.candidates import Candidate, CandidateTable
 from planner.candidates.groups import PoolGroup, pool_groups
+from planner.candidates.losses import Loss, losses
+from planner.candidates.situations import situations, table_at
 from planner.candidates.types import ROW_NAMES
 from planner.scenario.types import HOURS_PER_MONTH, Scenario
 from planner.solver.program import (
@@ -21,10 +24,56 @@ from planner.solver.program import (
     Program,
     ShareLimit,
 )
+from planner.solver.purchases import over_time
+from planner.solver.situations import Failure, Shed, joined, struck
+from planner.units import MAX_INTEGER
 
 
 def build_program(scenario: Scenario, table: CandidateTable) -> Program:
-    """The program of a scenario. Columns are candidates x groups with that GPU and large enough nodes."""
+    """The program of a scenario: one situation, or all of its periods and months side by side, each with its losses."""
+    if not scenario.timed:
+        return _with_losses(scenario, table)
+    moments = situations(scenario)
+    parts = [(s.name, _with_losses(s.scenario, table_at(table, scenario, s))) for s in moments]
+    total = sum((s.hours for s in moments), Fraction(0))
+    weighed = [(name, _weighed(part, s.hours / total)) for (name, part), s in zip(parts, moments, strict=True)]
+    return over_time(joined(weighed), scenario, moments)
+
+
+def _weighed(program: Program, part: Fraction) -> Program:
+    """The program with the quality that it loses counted for its part of the time."""
+    columns = tuple(replace(c, losses=tuple((k, loss * part) for k, loss in c.losses)) for c in program.columns)
+    return replace(program, columns=columns)
+
+
+def _with_losses(scenario: Scenario, table: CandidateTable) -> Program:
+    """The program of one situation, with the demand that must still be served after each loss of `survive`."""
+    program = _plain(scenario, table)
+    return struck(program, [_failure(scenario, table, program, loss) for loss in losses(scenario)])
+
+
+def _failure(scenario: Scenario, table: CandidateTable, program: Program, loss: Loss) -> Failure:
+    """A loss in terms of the program."""
+    groups = pool_groups(scenario)
+    lost = {
+        index: loss.replicas(groups[column.group], column.gpus, column.upper)
+        for index, column in enumerate(program.columns)
+    }
+    shed = tuple(
+        Shed(
+            name=name,
+            weights=tuple((k, item.weight_ppm) for k, item in enumerate(table.items) if item.class_name == name),
+            max_ppm=traffic.shed_at_most_ppm,
+            rank=traffic.priority - MAX_INTEGER,
+        )
+        for name, traffic in sorted(scenario.traffic.items())
+        if traffic.shed_at_most_ppm
+    )
+    return Failure(loss.name, lost, shed)
+
+
+def _plain(scenario: Scenario, table: CandidateTable) -> Program:
+    """The program of one situation. Columns are candidates x groups with that GPU and large enough nodes."""
     groups = pool_groups(scenario)
     pools = tuple(
         PoolNodes(
@@ -80,7 +129,8 @@ def _column(
         Load(name, candidate.capacity, tuple((k, load.amount(name)) for k, load in candidate.loads)) for name in rows
     )
     need = max(_most(table, dict(row.use), row.capacity) for row in loads)
-    wanted = max(need, scenario.models[config.model].replicas.min, 1) + scenario.reserve.spare_replicas
+    lost = [loss.replicas(group, config.gpus, stock) for loss in losses(scenario) if loss.nodes is not None]
+    wanted = max(need, scenario.models[config.model].replicas.min, 1) + max(scenario.reserve.spare_replicas, *lost, 0)
     return Column(
         name=column_name(candidate, group),
         model=config.model,
@@ -112,6 +162,9 @@ def _node_limits(scenario: Scenario, pools: tuple[PoolNodes, ...]) -> tuple[Node
     if budget.monthly_micro is not None:
         use = [(p, Fraction(pool.cost * HOURS_PER_MONTH)) for p, pool in enumerate(pools)]
         rows.append(_integers("budget.monthly", Fraction(budget.monthly_micro), use))
+    if budget.total_micro is not None:
+        use = [(p, pool.cost * scenario.horizon_h) for p, pool in enumerate(pools)]
+        rows.append(_integers("budget.total", Fraction(budget.total_micro), use))
     if budget.power_mw is not None:
         tdp = [scenario.inventory[p.name].gpu.tdp_w * scenario.inventory[p.name].gpus_per_node for p in pools]
         use = [(p, Fraction(w * 1_000 * budget.pue_ppm, 1_000_000)) for p, w in enumerate(tdp)]

@@ -35,12 +35,33 @@ class Finding:
 def diagnose(scenario: Scenario, table: CandidateTable, *, time_limit_s: float = 30.0) -> list[Finding]:
     """Every limit whose removal alone gives a plan; if no single one does, what all of them together would need."""
     deadline = time.monotonic() + time_limit_s
+    if scenario.timed:
+        return list(_over_time(scenario, table, deadline))
     found = [
         Finding(path, kind, needed)
         for path, kind, loose, weigh in _families(scenario)
         if (needed := _least(loose, table, weigh, deadline)) is not None
     ]
     return found or _together(scenario, table, deadline)
+
+
+def _over_time(scenario: Scenario, table: CandidateTable, deadline: float) -> Iterator[Finding]:
+    """Limits of a plan over time whose removal alone gives a plan; only of all money it is said how much would do."""
+    for path, kind, loose, _ in _families(scenario):
+        program = replace(build_program(loose, table), objective=("cost",))
+        if demands_without_column(program):
+            continue
+        session = Session(program, "auto", 0, deadline, lambda _: None)
+        terms = objective_terms(program, session.master, "cost") if path == "budget.total" else ()
+        try:
+            if not session.minimize("repair", terms):
+                continue
+        except (OutOfTime, Unproved):
+            continue
+        assert session.best is not None
+        nodes = zip(session.best.nodes, program.pools, strict=True)
+        paid = sum(count * pool.cost for count, pool in nodes) * program.cost_unit
+        yield Finding(path, kind if path == "budget.total" else "none", paid if path == "budget.total" else None)
 
 
 Weigh = Callable[[Pool], Fraction]
@@ -51,6 +72,9 @@ def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
     budget, reserve = scenario.budget, scenario.reserve
     if budget.monthly_micro is not None:
         yield "budget.monthly", "money", replace(scenario, budget=replace(budget, monthly_micro=None)), _month
+    if budget.total_micro is not None:
+        loose = replace(scenario, budget=replace(budget, total_micro=None))
+        yield "budget.total", "money", loose, lambda pool: pool.price_micro_per_node_h * scenario.horizon_h
     if budget.power_mw is not None:
         yield "budget.power", "power", replace(scenario, budget=replace(budget, power_mw=None)), _power(scenario)
     for name in sorted(scenario.limits):
@@ -64,6 +88,8 @@ def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
     if reserve.spare_nodes or reserve.spare_replicas:
         none = replace(reserve, spare_nodes=0, spare_replicas=0)
         yield "reserve.spare", "none", replace(scenario, reserve=none), _month
+    if reserve.survive:
+        yield "reserve.survive", "none", replace(scenario, reserve=replace(reserve, survive=())), _month
     for name, model in sorted(scenario.models.items()):
         if model.replicas.max is not None:
             free = replace(model, replicas=replace(model.replicas, max=None))
@@ -113,11 +139,11 @@ def _weighed(program: Program, scenario: Scenario, weigh: Weigh) -> tuple[Progra
 def _together(scenario: Scenario, table: CandidateTable, deadline: float) -> list[Finding]:
     """What a plan would need if none of these limits stood, the cheapest first."""
     pools = {name: replace(pool, available_nodes=ENOUGH_NODES) for name, pool in scenario.inventory.items()}
-    budget = replace(scenario.budget, monthly_micro=None, power_mw=None)
+    budget = replace(scenario.budget, monthly_micro=None, total_micro=None, power_mw=None)
     models = {
         name: replace(model, replicas=replace(model.replicas, max=None), max_configurations=None)
         for name, model in scenario.models.items()
     }
-    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0)
+    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, survive=())
     free = replace(scenario, budget=budget, limits={}, inventory=pools, models=models, reserve=reserve)
     return [Finding("inventory", "together", _least(free, table, _month, deadline))]

@@ -17,12 +17,14 @@ STEPS_MAX = 50_000
 
 
 def node_plans(program: Program, equations: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[int, ...]] | None:
-    """Every choice of nodes that satisfies the equations and the node limits, or None if there are too many.
+    """Every choice of nodes that satisfies the equations and the node limits, or None if there are too many to list.
 
     Args:
         program: The program; only pools and node limits are read.
         equations: (coefficient per pool, value) pairs with coefficients of at least 0.
     """
+    if any(pool.group is None for pool in program.pools):  # Purchases over time: far too many ways to buy the same.
+        return None
     rows = [_Row(coefficients, Fraction(value), Fraction(value)) for coefficients, value in equations]
     try:
         return sorted(_choices(program, [*rows, *_limit_rows(program)]))

@@ -142,7 +142,7 @@ class Program:
     """The whole program.
 
     Objectives are lexicographic: cost (sum of `cost` of the nodes), gpus (GPUs bought, times `hours`), quality_loss
-    (ppm x tokens/s).
+    (ppm x tokens/s). Over time costs are multiples of `cost_unit` micro-units and hours of `hours_unit` hours.
     """
 
     items: tuple[Item, ...]
@@ -154,12 +154,16 @@ class Program:
     models: tuple[ModelLimit, ...]
     spare_replicas: int
     objective: tuple[str, ...]
-    demands: tuple[Demand, ...] = ()
+    demands: tuple[Demand, ...] | None = None
+    cost_unit: Fraction = Fraction(1)
+    hours_unit: Fraction = Fraction(1)
 
     @property
     def demand_rows(self) -> tuple[Demand, ...]:
-        """The demands; where none are given every item is its own."""
-        return self.demands or tuple(Demand(item.name, (k,)) for k, item in enumerate(self.items))
+        """The demands; without a list of them every item is its own."""
+        if self.demands is not None:
+            return self.demands
+        return tuple(Demand(item.name, (k,)) for k, item in enumerate(self.items))
 
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]

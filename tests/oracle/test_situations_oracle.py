@@ -143,7 +143,7 @@ def test_one_situation_is_the_plain_program() -> None:
     for seed in range(20):
         program = tiny(random.Random(seed))
         alone = joined([("", program)])
-        assert replace(alone, demands=()) == program
+        assert replace(alone, demands=None) == program
         assert replace(solve(alone), proof="") == replace(solve(program), proof="")
 
 

@@ -19,16 +19,13 @@ PLACES = {
     "adapters": "models.assistant",
     "working_set": "traffic.chat.prefix",
     "routing": "traffic.chat.prefix",
-    "term": "inventory.l40s",
-    "notice": "inventory.l40s",
     "zones": "inventory.l40s",
+    "availability": "inventory.l40s",
+    "reclaim": "inventory.l40s",
     "mig": "inventory.l40s",
-    "survive": "reserve",
     "current": "",
     "change": "",
-    "growth": "",
     "robust": "",
-    "calendar": "",
 }
 """Where a word for later would stand; all others in a traffic class."""
 
