@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from planner.calculator.calibrate import calibrations, exact_matches
+from planner.calculator.calibrate import exact_matches
 from planner.calculator.inputs import Inputs
 from planner.calculator.latency_query import LatencyQuery
 from planner.calculator.replica import Replica, replica_of, request_of
@@ -17,14 +17,9 @@ from planner.calculator.types import Taken
 from planner.catalog.latency import Calibration, LatencyRun, System
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
-from planner.errors import InputError
 from planner.performance.closed_loop import ClosedLoop, Limits, Users
-from planner.performance.measured.belongs import applies, check_releases
-from planner.performance.measured.calibrate import calibration_for, scaled, system_of_request
-from planner.performance.measured.files import read_runs
+from planner.performance.measured.calibrate import scaled, system_of_request
 from planner.performance.provider import LatencyBand
-from planner.scenario.source import Findings
-from planner.scenario.types import Place
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ def latency(query: LatencyQuery, inputs: Inputs) -> LatencyAnswer:
     assert inputs.gpu is not None  # the question names one
     replica = replica_of(query, inputs)
     system = system_of_request(request_of(inputs))
-    runs, found = _measured(query, inputs, system)
+    runs, found, trusted = _measured(query, inputs, system)
     rows = tuple(_row(query, replica, system, runs, found, count) for count in query.kv.batches)
     return LatencyAnswer(
         model=inputs.model,
@@ -100,57 +95,20 @@ def latency(query: LatencyQuery, inputs: Inputs) -> LatencyAnswer:
         slo_ttft_us=query.slo_ttft_us,
         estimated=replica.step.estimated,
         defaults=replica.defaults,
-        warnings=(*replica.warnings, *_taken_on_trust(query.measured)),
+        warnings=(*replica.warnings, *trusted),
         misfit=replica.misfit,
     )
 
 
-def _measured(query: LatencyQuery, inputs: Inputs, system: System) -> tuple[tuple[LatencyRun, ...], Calibration | None]:
-    """The runs that were named, and what they say of predictions for this replica.
+def _measured(
+    query: LatencyQuery, inputs: Inputs, system: System
+) -> tuple[tuple[LatencyRun, ...], Calibration | None, tuple[str, ...]]:
+    """The runs that were named, what they say of predictions for this replica, and what is taken on trust."""
+    if not query.measured:
+        return (), None, ()
+    from planner.calculator.measured import measured_for  # readers of files take time to load
 
-    Raises:
-        InputError: a file cannot be read, has mistakes, mixes what does not belong together, or says nothing of the
-        GPU and engine that are asked.
-    """
-    findings = Findings()
-    asked = {
-        "model": query.kv.model,
-        "gpu": system.gpu,
-        "engine": system.engine,
-        "parallel": system.parallel,
-        "weights": system.weights,
-        "kv_dtype": system.kv_dtype,
-        "max_num_batched_tokens": str(query.kv.max_num_batched_tokens or ""),
-    }
-    runs: list[LatencyRun] = []
-    for path in query.measured:
-        here = Place(path, 0, 0)
-        read = read_runs(path, here, asked, findings)
-        if read and not any(applies(run, system.gpu, system.engine) for run in read):
-            first = read[0].system
-            message = f"measured on {first.gpu} with {first.engine}, asked is {system.gpu} with {system.engine}"
-            findings.add(here, "KV974", f"{message}; leave the file out")
-        runs += read
-    check_releases(runs, findings)
-    applying = [run for run in runs if applies(run, system.gpu, system.engine)]
-    known = calibrations(applying, query.provider, findings) if not findings.items else ()
-    if findings.items:
-        raise InputError(findings.items)
-    names = (system.model, query.kv.model, str((query.kv.base_dir / query.kv.model).absolute()))
-    return tuple(_named(run, names) for run in runs), calibration_for(known, system)
-
-
-def _taken_on_trust(paths: Sequence[str]) -> list[str]:
-    """Files that do not say which replica they were measured on."""
-    trusted = [path for path in paths if not read_runs(path, Place(path, 0, 0), {}, Findings())]
-    return [f"{path} does not say its replica: taken as the one that is asked" for path in trusted]
-
-
-def _named(run: LatencyRun, names: tuple[str, ...]) -> LatencyRun:
-    """The run under the first of several names of the model that is asked, where it has one of the others."""
-    if run.system.model not in names:
-        return run
-    return replace(run, system=replace(run.system, model=names[0]))
+    return measured_for(query, inputs, system)
 
 
 def _row(

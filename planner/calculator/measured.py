@@ -1,15 +1,19 @@
-"""A scenario's measured latencies: files read, checked against the scenario, turned into calibrations."""
+"""Files of measured latencies: read, checked against the scenario or the question that names them, held against
+predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from planner.calculator.calibrate import calibrations
-from planner.catalog.latency import LatencyRun
+from planner.calculator.inputs import Inputs
+from planner.calculator.latency_query import LatencyQuery
+from planner.catalog.latency import Calibration, LatencyRun, System
 from planner.errors import InputError
 from planner.performance.measured.belongs import applies, check_releases
+from planner.performance.measured.calibrate import calibration_for
 from planner.performance.measured.files import read_runs
 from planner.scenario.source import Findings
 from planner.scenario.types import Place, Scenario
@@ -64,3 +68,54 @@ def _gpus(scenario: Scenario) -> Iterable[str]:
 
 def _engines(scenario: Scenario) -> Iterable[str]:
     return (model.engine.requested for model in scenario.models.values() if model.engine is not None)
+
+
+def measured_for(
+    query: LatencyQuery, inputs: Inputs, system: System
+) -> tuple[tuple[LatencyRun, ...], Calibration | None, tuple[str, ...]]:
+    """The runs that a question names, what they say of predictions for its replica, and what is taken on trust.
+
+    Raises:
+        InputError: a file cannot be read, has mistakes, mixes what does not belong together, or says nothing of the
+        GPU and engine that are asked.
+    """
+    findings = Findings()
+    asked = {
+        "model": query.kv.model,
+        "gpu": system.gpu,
+        "engine": system.engine,
+        "parallel": system.parallel,
+        "weights": system.weights,
+        "kv_dtype": system.kv_dtype,
+        "max_num_batched_tokens": str(query.kv.max_num_batched_tokens or ""),
+    }
+    runs: list[LatencyRun] = []
+    for path in query.measured:
+        here = Place(path, 0, 0)
+        read = read_runs(path, here, asked, findings)
+        if read and not any(applies(run, system.gpu, system.engine) for run in read):
+            first = read[0].system
+            message = f"measured on {first.gpu} with {first.engine}, asked is {system.gpu} with {system.engine}"
+            findings.add(here, "KV974", f"{message}; leave the file out")
+        runs += read
+    check_releases(runs, findings)
+    applying = [run for run in runs if applies(run, system.gpu, system.engine)]
+    known = calibrations(applying, query.provider, findings) if not findings.items else ()
+    if findings.items:
+        raise InputError(findings.items)
+    names = (system.model, query.kv.model, str((query.kv.base_dir / query.kv.model).absolute()))
+    own = tuple(_named(run, names) for run in runs)
+    return own, calibration_for(known, system), tuple(_taken_on_trust(query.measured))
+
+
+def _taken_on_trust(paths: Sequence[str]) -> list[str]:
+    """Files that do not say which replica they were measured on."""
+    trusted = [path for path in paths if not read_runs(path, Place(path, 0, 0), {}, Findings())]
+    return [f"{path} does not say its replica: taken as the one that is asked" for path in trusted]
+
+
+def _named(run: LatencyRun, names: tuple[str, ...]) -> LatencyRun:
+    """The run under the first of several names of the model that is asked, where it has one of the others."""
+    if run.system.model not in names:
+        return run
+    return replace(run, system=replace(run.system, model=names[0]))

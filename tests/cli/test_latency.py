@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +212,18 @@ def test_import_mistakes() -> None:
     assert str(done.exception).count("KV972") == 2 and done.stdout == ""
     done = _import(str(DATA / "vllm-c32.json"), *SAID, "--slo-tpot", "45")
     assert done.exit_code == 2 and "--slo-tpot" in done.output
+
+
+def test_nothing_heavy_is_loaded() -> None:
+    """Tests that a question without measured files loads no solver, no schema, no rich: it must appear at once."""
+    words = ["kvplan", "latency", *ASKED, "--batch", "1"]
+    heavy = ("ortools", "torch", "pandas", "scipy", "rich", "pydantic")
+    code = (
+        "import sys; from planner.cli import main; main.watch_interrupts = lambda: None\n"
+        f"sys.argv = {words!r}\n"
+        "try: main.main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from planner.catalog.latency import Calibration, Spread, System
 from planner.performance.measured.belongs import same_release
-from planner.performance.measured.system import kv_name
+from planner.performance.measured.names import kv_name
 from planner.performance.provider import FloatArray, LatencyBand, Part, Quantity, StepModel, StepRequest
 
 LEAST_RUNS = 5

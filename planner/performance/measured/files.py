@@ -13,9 +13,10 @@ from planner.catalog.latency import LatencyRun
 from planner.performance.measured.aiperf import is_aiperf, is_aiperf_csv, read_aiperf, read_aiperf_csv
 from planner.performance.measured.belongs import same_release
 from planner.performance.measured.guidellm import is_guidellm, read_guidellm
+from planner.performance.measured.names import kv_name
 from planner.performance.measured.profile import is_profile, read_profile
 from planner.performance.measured.raw import RawRun
-from planner.performance.measured.system import NEEDED, as_run, kv_name, other_model, system_of
+from planner.performance.measured.system import NEEDED, as_run, other_model, system_of
 from planner.performance.measured.table import is_table, read_table
 from planner.performance.measured.vllm_bench import is_vllm_bench, read_vllm_bench
 from planner.scenario.source import Findings, MapNode, parse_text

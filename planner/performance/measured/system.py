@@ -12,6 +12,7 @@ from planner.catalog import gpu_ids, load_engine, load_gpu, load_model
 from planner.catalog.latency import LatencyRun, System
 from planner.catalog.parallel import parse_parallel
 from planner.catalog.types import ModelFacts
+from planner.performance.measured.names import kv_name
 from planner.performance.measured.raw import RawRun
 from planner.scenario.fields import WEIGHTS
 from planner.scenario.types import Place
@@ -26,11 +27,6 @@ NEEDED = {
     "kv_dtype": "fp8",
 }
 """What a run must say of its replica, with examples."""
-
-KV_NAMES = {
-    "auto": "bf16", "bfloat16": "bf16", "fp16": "bf16", "float16": "bf16", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8",
-}  # fmt: skip
-"""Other names of the same stored KV."""
 
 MOST_MS = 10_000_000.0
 MOST_COUNT = 2**31
@@ -73,16 +69,6 @@ def model_name(facts: ModelFacts, ref: str, base_dir: Path) -> str:
     """The catalog's id of a model, or the absolute path of one that it does not have."""
     known = load_model(facts.id, Path())
     return facts.id if not isinstance(known, str) and known == facts else str((base_dir / ref).absolute())
-
-
-def kv_name(kv_dtype: str) -> str:
-    """One name for each way to store KV, whatever an engine's flag calls it.
-
-    >>> kv_name("auto"), kv_name("fp8_e4m3")
-    ('bf16', 'fp8')
-    """
-    plain = kv_dtype.lower().replace("-", "_")
-    return KV_NAMES.get(plain, plain)
 
 
 def other_model(served_name: str, system: System) -> str | None:
