@@ -56,6 +56,12 @@ def test_validate(benchmark: BenchmarkFixture) -> None:
     assert _command(benchmark, "validate", str(PROD), rounds=5) < 0.3
 
 
+def test_latency(benchmark: BenchmarkFixture) -> None:
+    """Latencies of a replica at five batches: under 0.5 s."""
+    flags = ("--gpu", "h100-sxm-80gb", "--tp", "4", "--weights", "fp8", "--input", "1024", "--output", "512")
+    assert _command(benchmark, "latency", "llama-3.3-70b-instruct", *flags, rounds=5) < 0.5
+
+
 def test_table(benchmark: BenchmarkFixture) -> None:
     """The candidate table of the production scenario, all physics and no solver."""
     scenario = pipeline.load(PROD)
