@@ -119,8 +119,7 @@ def band_words(band: LatencyBand) -> str:
     """The band in words: between which factors measured latencies lie."""
     tpot = f"TPOT x {float(band.tpot_p10):.2f} to {float(band.tpot_p90):.2f}"
     ttft = f"TTFT x {float(band.ttft_p10):.2f} to {float(band.ttft_p90):.2f}"
-    source = band.source if band.judgement else f"{band.n:,} measured rows: {band.source}"
-    return f"{tpot}, {ttft} in 8 of 10 cases ({source})"
+    return f"{tpot}, {ttft} in 8 of 10 cases ({band.source})"
 
 
 def _notes(answer: LatencyAnswer, columns: int) -> str:

@@ -111,6 +111,7 @@ def calibrated(step: StepModel, request: StepRequest, calibrations: Sequence[Cal
 def scaled(step: StepModel, found: Calibration) -> StepModel:
     """The provider's steps under one calibration."""
     own, tpot, ttft = step.band, found.tpot, found.ttft
+    runs = f"{tpot.n} measured run{'s' if tpot.n > 1 else ''}"
     band = LatencyBand(
         tpot_p10=_rounded(tpot.p10 / tpot.p50),
         tpot_p50=Fraction(1),
@@ -120,10 +121,9 @@ def scaled(step: StepModel, found: Calibration) -> StepModel:
         ttft_p90=own.ttft_p90 if ttft is None else ttft.p90,
         n=tpot.n,
         judgement=own.judgement and (tpot.is_borrowed or ttft is None or ttft.is_borrowed),
-        source=f"{found.source}{borrowed_words(found)}",
+        source=f"{runs}, {found.source}{borrowed_words(found)}",
     )
     scope = "this replica" if found.system is not None else f"{found.gpu} with {found.engine}"
-    runs = f"{tpot.n} measured run{'s' if tpot.n > 1 else ''}"
     words = f"{step.provider}; calibrated x {float(tpot.p50):.3g} by {runs} on {scope}"
     return CalibratedStepModel(step, float(tpot.p50), words, step.estimated, band)
 
