@@ -16,7 +16,7 @@ def step_model(request: StepRequest, provider: ProviderName = "roofline") -> Ste
     >>> llama, h100 = load_model("llama-3.1-8b", Path()), load_gpu("h100-sxm-80gb")
     >>> step = step_model(StepRequest(llama, h100, load_engine("vllm@0.24")))
     >>> f"{step.prefill_s(4000) * 1e3:.1f} ms, {float(step.decode_step_s(64, 4250)) * 1e3:.2f} ms"
-    '85.4 ms, 18.08 ms'
+    '85.7 ms, 19.06 ms'
     """
     if provider == "roofline":
         return roofline(request)

@@ -105,6 +105,17 @@ def test_which_kernels_run_a_matrix(model: str, gpu: str, weights: str, matrix: 
     assert matrix_format(_model(model), _gpu(gpu), weights, matrix) == kernels
 
 
+def test_static_scales_are_those_of_the_checkpoint() -> None:
+    """TensorRT-LLM multiplies an fp8 checkpoint with its own scales, and looks for them where it quantizes itself."""
+    h100, matrix = _gpu("h100-sxm-80gb"), Matrix(10240, 8192)
+    named = {
+        name: matrix_format(_model(name), h100, "fp8", matrix, engine)
+        for name, engine in (("llama-3.1-70b", "tensorrt-llm"), ("llama-3.1-70b-instruct-fp8", "tensorrt-llm"))
+    }
+    assert list(named.values()) == ["fp8", "fp8_static"]
+    assert matrix_format(_model("llama-3.1-70b-instruct-fp8"), h100, "fp8", matrix, "vllm") == "fp8"
+
+
 def test_experts_have_the_format_of_the_checkpoint() -> None:
     """fp8 experts are scaled by blocks, mxfp4 experts are mxfp4."""
     h100 = _gpu("h100-sxm-80gb")

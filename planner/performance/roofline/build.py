@@ -10,7 +10,9 @@ import numpy as np
 
 from planner.catalog.tensors import shares_kv
 from planner.catalog.types import AttentionKv, Bottleneck, ModelFacts, Refusal, StateKv
-from planner.performance.provider import LatencyBand, Part, StepRequest
+from planner.performance.bands import band_for
+from planner.performance.overhead import engine_overhead
+from planner.performance.provider import Part, StepRequest
 from planner.performance.roofline.attention import DecodeConstants, PrefillConstants
 from planner.performance.roofline.collective import AllReduceConstants, TransferConstants
 from planner.performance.roofline.constants import NS, US, Kernels, kernels_for
@@ -31,23 +33,12 @@ from planner.performance.roofline.terms import (
     AllReduce,
     Attention,
     Elementwise,
+    EngineTime,
     Experts,
     Matrices,
     Recurrent,
     Term,
     Transfers,
-)
-
-ROOFLINE_BAND = LatencyBand(
-    tpot_p10=Fraction(1),
-    tpot_p50=Fraction(1),
-    tpot_p90=Fraction(6, 5),
-    ttft_p10=Fraction(1),
-    ttft_p50=Fraction(1),
-    ttft_p90=Fraction(3, 2),
-    n=0,
-    judgement=True,
-    source="judgement from end-to-end errors: 90 % of TPOT within 14-18 % for a 70B model in fp8 on vLLM",
 )
 
 KV_16BIT = ("auto", "bf16", "bfloat16", "fp16", "float16")
@@ -80,7 +71,7 @@ def roofline(request: StepRequest) -> RooflineStepModel | Refusal:
         if isinstance(more, Refusal):
             return more
         terms += more
-    terms += _elementwise(request)
+    terms += [*_elementwise(request), EngineTime(engine_overhead(request.engine.name))]
     tables = ", ".join(f"{_NAMES[request.engine.name]} {each}" for each in sorted(kernels.tables)) or "stand-in"
     return RooflineStepModel(
         terms=tuple(terms),
@@ -88,7 +79,7 @@ def roofline(request: StepRequest) -> RooflineStepModel | Refusal:
         decode_time_factor=float(request.decode_time_factor),
         provider=f"roofline, {tables} kernels of {kernels.relative}",
         estimated=(*kernels.notes, *_extrapolated(request, kernels)),
-        band=ROOFLINE_BAND,
+        band=band_for(request, "roofline"),
     )
 
 
@@ -107,7 +98,7 @@ def _stack(counts: list[tuple[Matrix, int]], request: StepRequest, kernels: Kern
     gpu = request.gpu
     rates: list[GemmRates] = []
     for matrix, _ in counts:
-        dtype = matrix_format(request.model, gpu, request.weights, matrix)
+        dtype = matrix_format(request.model, gpu, request.weights, matrix, request.engine.name)
         found = kernels.find("gemm", dtype, *(each for each in MATRIX_STAND_INS.get(dtype, ()) if each != dtype))
         if found is None:
             return _unmeasured(request, f"matrices in {dtype}", "bf16")

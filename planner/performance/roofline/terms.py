@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from planner.catalog.types import AttentionKv, StateKv
+from planner.performance.overhead import EngineOverhead
 from planner.performance.provider import FloatArray, Part
 from planner.performance.roofline.attention import (
     DecodeConstants,
@@ -201,3 +202,15 @@ class Elementwise(Term):
         """A launch and the bytes, each time."""
         once = elementwise_s(load.tokens * self.token_bytes, self.bandwidth_bytes_per_s)
         return np.where(load.tokens > 0, self.count * once, 0.0)
+
+
+@dataclass(frozen=True)
+class EngineTime(Term):
+    """The engine itself: scheduling, sampling and sending tokens, once a step and for each sequence that decodes."""
+
+    overhead: EngineOverhead
+    part: Part = "overhead"
+
+    def seconds(self, load: Load) -> FloatArray:
+        """Seconds of a step; none where there is nothing to do."""
+        return np.where(load.tokens > 0, self.overhead.seconds(load.decodes), 0.0)
