@@ -64,6 +64,7 @@ class Evaluated:
             loss, flag = self.losses[k]
             loads.append((k, ItemLoad(gpu_time, sequences, kv, part.rejected, part.cut_short, loss, flag)))
         physics = block.physics
+        fit = physics.fit_at(point.tpot)
         return Candidate(
             config=Config(
                 model=block.model.name,
@@ -83,12 +84,12 @@ class Evaluated:
             capacity=LOAD_UNIT // 1_000_000 * block.scenario.reserve.utilization_ppm,
             utilization_ppm=utilization_ppm(block.model),
             memory=memory,
-            timing=physics.timings[point.setting.chunk_tokens],
+            timing=physics.timing_at(point.setting.chunk_tokens, point.tpot),
             loads=tuple(loads),
             provider=physics.provider,
             band=physics.band,
-            fit_mean_error=physics.fit.mean_error,
-            fit_max_error=physics.fit.max_error,
+            fit_mean_error=fit.mean_error,
+            fit_max_error=fit.max_error,
             estimated=tuple(dict.fromkeys((*physics.estimated, *memory.estimated))),
             cautions=physics.usable.warnings,
             debt=physics.usable.debt,
@@ -106,7 +107,7 @@ def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
     pairs = [(setting, block.items[k]) for setting, k in grid.pairs]
     tpot = np.array(grid.tpot_ns) / 1e9
     ttft = np.array([ns / 1e9 if ns else np.inf for ns in grid.ttft_ns])
-    work = workloads(block.physics.timings, pairs, reuse, _holdings(block, memory))
+    work = workloads(block.physics, pairs, grid.tpot_ns, reuse, _holdings(block, memory))
     asked = demand(work, tpot, ttft, block.scenario.reserve)
     latency_reasons(block, grid, asked, reasons)
     rows, where, points = _rows(block, grid, asked, memory)

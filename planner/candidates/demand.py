@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.candidates.holdings import Holdings
+from planner.candidates.physics import ShapePhysics
 from planner.candidates.types import DemandItem, Setting
 from planner.scenario.types import Reserve
 from planner.traffic.lengths import served
@@ -23,7 +24,7 @@ from planner.traffic.queueing import (
     stack,
     workload,
 )
-from planner.traffic.workload import HeldTokens
+from planner.traffic.workload import HeldTokens, retimed, with_axis
 
 FloatArray = NDArray[np.float64]
 
@@ -51,16 +52,20 @@ class Demand:
 
 
 def workloads(
-    timings: Mapping[int, ReplicaTiming],
+    physics: ShapePhysics,
     pairs: list[tuple[Setting, DemandItem]],
+    tpot_ns: Sequence[int],
     reusable_ppm: dict[str, int],
     holdings: Mapping[Setting, Holdings | None],
 ) -> Workload:
-    """Moments of (setting, item) pairs as columns; only pairs of which some prompt fits may be asked."""
-    return stack(
+    """Moments of (setting, item) pairs as columns, a row for each operating TPOT where its fit is its own.
+
+    Only pairs of which some prompt fits may be asked.
+    """
+    work = stack(
         [
             _moments(
-                timings[setting.chunk_tokens],
+                physics.timings[setting.chunk_tokens],
                 setting.context_tokens,
                 item,
                 reusable_ppm[item.class_name],
@@ -69,6 +74,13 @@ def workloads(
             for setting, item in pairs
         ]
     )
+    if physics.grid is None:
+        return work
+    fits = [physics.fit_at(promise) for promise in tpot_ns]
+    alpha, beta, gamma = (
+        np.array([[getattr(fit, name) for fit in fits]]) for name in ("alpha_s", "beta_s", "gamma_s_per_token")
+    )
+    return retimed(work, alpha, beta, gamma)
 
 
 def _moments(
@@ -86,8 +98,8 @@ def _moments(
 def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Reserve) -> Demand:
     """Capacity and holdings of every pair at every operating promise (infinite TTFT: no promise)."""
     by_tpot = capacity_of(work, tpot_s[None, :], np.inf).tpot_rps
-    by_ttft = capacity_of(work, np.inf, ttft_s[None, :]).ttft_rps
-    rates = np.minimum(by_tpot[:, :, None], by_ttft[:, None, :])
+    by_ttft = capacity_of(with_axis(work), np.inf, ttft_s[None, None, :]).ttft_rps
+    rates = np.minimum(by_tpot[:, :, None], by_ttft)
     # Held at the rate that TPOT alone allows: a looser TTFT then never holds more (docs/decisions/0008).
     bounded = np.where(np.asarray(work.decode_steps) > 0, by_tpot, rates.min(axis=2))
     held = load_of(work, tpot_s[None, :], bounded)
@@ -98,8 +110,8 @@ def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Rese
         rates,
         sequences * SEQUENCE_MARGIN,
         kv_tokens * kv_margin(reserve),
-        p95_tpot_of(work, none)[:, 0],
-        p95_ttft_of(work, none)[:, 0],
+        p95_tpot_of(work, none).min(axis=1),
+        p95_ttft_of(work, none).min(axis=1),
     )
 
 

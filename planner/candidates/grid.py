@@ -68,7 +68,7 @@ def make_grid(
     slos = [block.traffic(k).slo for k in losses]
     tpots = sorted({operating_ns(slo.tpot_p95_us, tpot_factor) for slo in slos if slo.tpot_p95_us})
     ttfts = sorted({operating_ns(slo.ttft_p95_us, ttft_factor) for slo in slos if slo.ttft_p95_us})
-    alpha_s = block.physics.fit.alpha_s
+    alpha_s = block.physics.idle_s
     points = list(tpot_grid(tpots[-1] / 1e9, alpha_s)) if tpots else []
     if any(slo.tpot_p95_us is None for slo in slos):
         points += tpot_grid(None, alpha_s)

@@ -7,11 +7,16 @@ run makes a further context limit a further choice, never a further demand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from planner.candidates.types import Demand, DemandItem
 from planner.scenario.types import ModelSpec, Scenario, TrafficClass
-from planner.traffic.lengths import Band, bands, histogram
+from planner.traffic.lengths import Band, bands, histogram, served
+
+FIT_CONTEXTS = 5
+CONTEXT_SPREAD = 1.5
+"""Mean contexts swing with the load: fits reach this factor beyond them."""
 
 
 def demand_items(scenario: Scenario) -> tuple[tuple[DemandItem, ...], tuple[Demand, ...]]:
@@ -80,3 +85,15 @@ def _cuts(traffic: TrafficClass, model: ModelSpec, longest_output_tokens: int) -
     if traffic.cut_short_at_most_ppm or traffic.rejected_at_most_ppm:
         cuts |= {limit - 1 for limit in limits}
     return tuple(sorted(cut for cut in cuts if cut > 0))
+
+
+def mean_contexts(model: ModelSpec, items: Sequence[DemandItem]) -> tuple[float, ...]:
+    """Contexts around the mean ones of a model's running requests, least to largest, evenly in logarithms.
+
+    Fits of steps that bend are made there.
+    """
+    longest = max(model.context_limits_tokens)
+    means = [served(item.lengths, longest).resident_tokens for item in items if item.lengths.prompts[0][0] < longest]
+    low, high = min(means, default=1_024.0) / CONTEXT_SPREAD, max(means, default=1_024.0) * CONTEXT_SPREAD
+    low = max(low, 1.0)
+    return tuple(low * (high / low) ** (place / (FIT_CONTEXTS - 1)) for place in range(FIT_CONTEXTS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -12,7 +12,16 @@ from planner.catalog.latency import Performance
 from planner.catalog.types import Refusal
 from planner.compression.policy import FloorVerdict, Usable, floor, judge
 from planner.compression.table import load_presets
-from planner.performance.fit import AffineFit, affine_fit, prefill_cost
+from planner.performance.fit import (
+    FIT_CONTEXTS_TOKENS,
+    ONE_FIT_MEAN_ERROR,
+    AffineFit,
+    StepGrid,
+    affine_fit,
+    fit_around,
+    prefill_cost,
+    step_grid,
+)
 from planner.performance.measured.calibrate import calibrated
 from planner.performance.provider import LatencyBand, StepModel, StepRequest
 from planner.performance.speculation import NO_SPECULATION, Speculation
@@ -25,15 +34,32 @@ from planner.traffic.queueing import ReplicaTiming
 class ShapePhysics:
     """Everything about a shape that does not depend on context limit, batch size or promise.
 
-    `timings` has one entry for each chunk budget: only what prompts cost differs between them.
+    `timings` has one entry for each chunk budget: only what prompts cost differs between them. `grid` is there where
+    one affine step for all batches is too coarse; each operating promise then has a fit of its own.
     """
 
     timings: Mapping[int, ReplicaTiming]
     fit: AffineFit
+    grid: StepGrid | None
     usable: Usable
     provider: str
     band: LatencyBand
     estimated: tuple[str, ...]
+
+    @property
+    def idle_s(self) -> float:
+        """The step of a replica with next to nothing to do."""
+        return self.fit.alpha_s if self.grid is None else float(self.grid.seconds.min())
+
+    def fit_at(self, tpot_ns: int) -> AffineFit:
+        """The affine step of a replica that is operated at a promise."""
+        own = fit_around(self.grid, tpot_ns / 1e9) if self.grid is not None else None
+        return own or self.fit
+
+    def timing_at(self, chunk_tokens: int, tpot_ns: int) -> ReplicaTiming:
+        """The timing of a replica with a chunk budget that is operated at a promise."""
+        fit, timing = self.fit_at(tpot_ns), self.timings[chunk_tokens]
+        return replace(timing, alpha_s=fit.alpha_s, beta_s=fit.beta_s, gamma_s_per_token=fit.gamma_s_per_token)
 
 
 def usable_preset(model: ModelSpec, shape: Shape, policy: CompressionPolicy) -> Usable | Refusal:
@@ -68,21 +94,31 @@ def timed_steps(model: ModelSpec, shape: Shape, usable: Usable, performance: Per
     return step if isinstance(step, Refusal) else calibrated(step, request, performance.calibrations)
 
 
-def shape_physics(model: ModelSpec, shape: Shape, usable: Usable, performance: Performance) -> ShapePhysics | Refusal:
-    """What the queueing forms need of a shape's steps, or why there is no latency for it."""
+def shape_physics(
+    model: ModelSpec,
+    shape: Shape,
+    usable: Usable,
+    performance: Performance,
+    contexts_tokens: Sequence[float] = FIT_CONTEXTS_TOKENS,
+) -> ShapePhysics | Refusal:
+    """What the queueing forms need of a shape's steps, or why there is no latency for it.
+
+    `contexts_tokens` are mean contexts of the model's requests, over which steps that bend are fitted.
+    """
     assert model.facts is not None
     step = timed_steps(model, shape, usable, performance)
     if isinstance(step, Refusal):
         return step
     speculation = speculation_of(model)
     fit = affine_fit(step, speculation)
+    grid = step_grid(step, speculation, contexts_tokens) if fit.mean_error > ONE_FIT_MEAN_ERROR else None
     timings = {budget: _timing(fit, step, budget, speculation) for budget in chunk_budgets(model, shape.gpu)}
     doubt = (
         (f"{model.facts.model_type} is not understood: timed as dense layers with full attention",)
         if model.facts.bound
         else ()
     )
-    return ShapePhysics(timings, fit, usable, step.provider, step.band, (*step.estimated, *doubt))
+    return ShapePhysics(timings, fit, grid, usable, step.provider, step.band, (*step.estimated, *doubt))
 
 
 def speculation_of(model: ModelSpec) -> Speculation:

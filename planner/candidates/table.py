@@ -12,7 +12,7 @@ from planner.candidates.block import Evaluated, evaluate
 from planner.candidates.capacity import capacity_candidates
 from planner.candidates.dominance import frontier
 from planner.candidates.grid import Block
-from planner.candidates.items import demand_items
+from planner.candidates.items import demand_items, mean_contexts
 from planner.candidates.memory_only import memory_only
 from planner.candidates.physics import shape_physics, usable_preset
 from planner.candidates.rejections import Rejections
@@ -79,11 +79,12 @@ def _physical(
     without_latency: list[MemoryRow],
 ) -> list[Candidate]:
     found: list[Candidate] = []
+    contexts = mean_contexts(model, [items[k] for k in own])
     for gpu in _gpus(scenario):
         blocks = [
             part
             for shape in _shapes(scenario, model, gpu, reasons)
-            for part in _blocks(scenario, model, items, own, shape, reasons, without_latency)
+            for part in _blocks(scenario, model, items, own, shape, contexts, reasons, without_latency)
         ]
         counts.examined += sum(block.points for block in blocks)
         kept = _undominated(scenario, model, blocks)
@@ -121,6 +122,7 @@ def _blocks(
     items: tuple[DemandItem, ...],
     own: list[int],
     shape: Shape,
+    contexts_tokens: tuple[float, ...],
     reasons: Rejections,
     without_latency: list[MemoryRow],
 ) -> list[Evaluated]:
@@ -136,7 +138,7 @@ def _blocks(
             choices={"weights": shape.weights, "parallel": str(shape.parallel), "preset": shape.preset},
         )
         return []
-    physics = shape_physics(model, shape, usable, scenario.performance)
+    physics = shape_physics(model, shape, usable, scenario.performance, contexts_tokens)
     if isinstance(physics, Refusal):
         without_latency += memory_only(model, shape, usable, physics, reasons)
         return []

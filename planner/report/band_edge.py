@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from planner.plan.edge import BandEdge
 from planner.plan.types import Plan
 from planner.report import numbers
@@ -30,6 +32,8 @@ def _cost(plan: Plan, edge: BandEdge) -> str:
     proof = "" if edge.status == "optimal" else " (not proved)"
     if edge.more_per_month is None:
         return cost + proof
+    if not Fraction(edge.more_per_month):
+        return f"{cost}, as here{proof}"
     less = edge.more_per_month.startswith("-")
     amount = numbers.money(edge.more_per_month.removeprefix("-"), currency)
     return f"{cost}, {amount} {'less' if less else 'more'} than this plan{proof}"

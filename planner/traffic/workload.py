@@ -7,7 +7,7 @@ can be evaluated at once: `stack` puts them into columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,9 +77,10 @@ class Workload:
     """Moments of one kind of request on one replica, after s (prefill seconds) and q (chunks, P_new / C).
 
     `alpha_s` and `decode_s`, d = E[O-1] (beta + gamma m), are over the a tokens that a step yields, `tokens_per_step`;
-    `token_spread` is Var[a] / a. `decode_spread_s2` d^2 / E[O-1]. `inverse_harmonic` is 1 / Oh
-    and `counted` 1, both 0 where no answer has 16 tokens. `slots` is E[max(1, q)]; `token_slots` and
-    `token_prefill_s` are E[(P + 8) max(1, q)] and E[(P + 8) s], with all P prompt tokens.
+    `token_spread` is Var[a] / a; `context_tokens` is m, `resident_tokens` what a request holds of the pool.
+    `decode_spread_s2` is d^2 / E[O-1]. `inverse_harmonic` is 1 / Oh and `counted` 1, both 0 where no answer has 16
+    tokens. `slots` is E[max(1, q)]; `token_slots` and `token_prefill_s` are E[(P + 8) max(1, q)] and E[(P + 8) s],
+    with all P prompt tokens.
     """
 
     alpha_s: Quantity
@@ -102,6 +103,7 @@ class Workload:
     slots: Quantity
     token_slots: Quantity
     token_prefill_s: Quantity
+    context_tokens: Quantity = 0.0
     tokens_per_step: Quantity = 1.0
     token_spread: Quantity = 0.0
 
@@ -145,6 +147,7 @@ def workload(served: Served, timing: ReplicaTiming, holds: HeldTokens | None = N
         slots=float(weight @ slots),
         token_slots=float(weight @ (held * slots)),
         token_prefill_s=float(weight @ (held * s)),
+        context_tokens=served.resident_tokens,
         tokens_per_step=per_step,
         token_spread=timing.tokens_variance / per_step,
     )
@@ -157,3 +160,16 @@ def stack(workloads: Sequence[Workload]) -> Workload:
         for entry in fields(Workload)
     }
     return Workload(**columns)
+
+
+def retimed(work: Workload, alpha_s: FloatArray, beta_s: FloatArray, gamma_s_per_token: FloatArray) -> Workload:
+    """The same requests on steps of other coefficients, which may have an axis of their own."""
+    decode_s = work.decode_steps * (beta_s + gamma_s_per_token * work.context_tokens) / work.tokens_per_step
+    steps = np.maximum(work.decode_steps, 1e-300)
+    spread = np.where(np.asarray(work.decode_steps) > 0, decode_s**2 / steps, 0.0)
+    return replace(work, alpha_s=alpha_s / work.tokens_per_step, decode_s=decode_s, decode_spread_s2=spread)
+
+
+def with_axis(work: Workload) -> Workload:
+    """The same workload with one more axis behind all others."""
+    return Workload(**{entry.name: np.asarray(getattr(work, entry.name))[..., None] for entry in fields(Workload)})

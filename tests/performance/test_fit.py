@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from planner.catalog import load_engine, load_gpu, load_model
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import EngineRules, ModelFacts, Refusal
-from planner.performance.fit import affine_fit, prefill_attention, prefill_cost
+from planner.performance.fit import affine_fit, fit_around, prefill_attention, prefill_cost, step_grid
 from planner.performance.provider import (
     FloatArray,
     LatencyBand,
@@ -24,6 +24,7 @@ from planner.performance.provider import (
     StepModel,
     StepRequest,
 )
+from planner.performance.speculation import NO_SPECULATION
 from planner.performance.step_model import step_model
 
 PAIRS = [
@@ -128,6 +129,52 @@ def test_nonnegative_fit_agrees_with_scipy() -> None:
         features, target = generator.normal(size=(12, 3)), generator.normal(size=12)
         expected = nnls(features, target)[0]
         assert _nonnegative_least_squares(features, target) == pytest.approx(expected, abs=1e-9)
+
+
+class BentStep:
+    """Experts of which b tokens touch 1 - (1 - k)^b: a concave step."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def decode_step_s(self, batch, context_tokens):
+        """Seconds."""
+        touched = 1 - (1 - self.share) ** np.asarray(batch, dtype=float)
+        return 3e-3 + 20e-3 * touched + 2e-5 * batch + 1e-8 * batch * context_tokens
+
+
+@pytest.mark.parametrize("tpot_s", [0.012, 0.02, 0.03, 0.04, 0.06])
+@pytest.mark.parametrize("share", [4 / 128, 8 / 128])
+def test_a_tangent_meets_the_step_where_it_is_operated_and_lies_above_it_elsewhere(tpot_s: float, share: float) -> None:
+    """Near T / 1.6 within 5 %, where one fit for all batches is off by tens; nowhere more than that below the step."""
+    grid = step_grid(BentStep(share), NO_SPECULATION, (600.0, 1_200.0, 2_400.0))
+    fit = fit_around(grid, tpot_s)
+    assert fit is not None
+    fitted = fit.alpha_s + fit.beta_s * grid.batch + fit.gamma_s_per_token * grid.batch * grid.context
+    near = np.abs(np.log(1.6 * grid.seconds / tpot_s)) < 0.1
+    assert near.any()
+    assert np.abs(fitted / grid.seconds - 1)[near].max() < 0.05
+    assert (fitted / grid.seconds).min() > 0.95
+    assert fit.mean_error < 0.04 < affine_fit(BentStep(share)).mean_error
+
+
+def test_a_tangent_of_an_affine_step_is_the_step() -> None:
+    """Whatever the promise, even one that no batch of the grid reaches."""
+    grid = step_grid(PlainStep(6e-3, 8e-6, 43e-9), NO_SPECULATION, (500.0, 4_000.0))
+    for tpot_s in (1e-3, 0.01, 0.05, 10.0):
+        fit = fit_around(grid, tpot_s)
+        assert fit is not None and fit.mean_error < 1e-6
+        assert fit.alpha_s == pytest.approx(6e-3, rel=1e-3)
+
+
+def test_a_step_through_the_origin_has_no_tangent() -> None:
+    """Queueing needs an alpha above 0: the fit of all batches stands then."""
+
+    class Proportional:
+        def decode_step_s(self, batch, context_tokens):
+            return 1e-4 * np.asarray(batch, dtype=float) ** 1.5
+
+    assert fit_around(step_grid(Proportional(), NO_SPECULATION, (1_000.0,)), 0.05) is None
 
 
 def test_sigma_is_the_worst_marginal_cost_up_to_the_budget() -> None:
