@@ -221,6 +221,28 @@ def _recalibrated(scenario: Scenario) -> list[Finding]:
     return [Finding("scenario.performance.calibrations", stored, f"{derived} from the measured runs")]
 
 
+def certify(
+    scenario: Scenario,
+    question: Question,
+    options: Options | None = None,
+    file: str = "",
+    report: Progress | None = None,
+) -> Plan:
+    """Solves a scenario, replays the plan, and solves again with what the replay taught until every promise holds.
+
+    The plan's `certificate` says what was replayed, by what margins the promises held, and each round; where no plan
+    keeps them, which ones. `report` takes a line a round.
+    """
+    from planner.plan.io import seal
+    from planner.simulate.certify import certify as rounds
+
+    def solve(told: Scenario) -> Plan:
+        return plan(told, options, file)
+
+    found = rounds(scenario, solve, question, file, report or (lambda line: None))
+    return seal(replace(found.plan, certificate=found.certificate))
+
+
 def simulate(plan: Plan, question: Question, source: str = "plan", progress: Progress | None = None) -> Answer:
     """Replays requests against a plan, step by step of its engines, and holds its promises against what happened.
 

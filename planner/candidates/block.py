@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.candidates.cuts import gpu_time_factor
 from planner.candidates.demand import Demand, demand, workloads
 from planner.candidates.dominance import NOT_ELIGIBLE
 from planner.candidates.grid import Block, Grid, latency_reasons, make_grid, operating_columns
@@ -183,7 +184,10 @@ def _rows(
             good = np.zeros(shape[1:], dtype=bool)
             good[np.ix_(*allowed[k])] = True
             good &= asked.capacity_rps[row] > 0
-            gpu[position[k]][good] = rate / asked.capacity_rps[row][good]
+            factor = gpu_time_factor(block.scenario, block.model.name, block.shape, block.items[k].class_name)
+            if factor is None:
+                continue
+            gpu[position[k]][good] = factor * rate / asked.capacity_rps[row][good]
             held[position[k]][good] = rate * asked.sequences[row][good]
             tokens[position[k]][good] = rate * asked.kv_tokens[row][good]
         for t, tpot in enumerate(grid.tpot_ns):

@@ -9,10 +9,26 @@ from typing import TYPE_CHECKING
 import click
 
 from planner.cli.inputs import files_of
-from planner.cli.output import EXIT_INFEASIBLE, EXIT_NO_PLAN, EXIT_OK, check_target, say, width, write_whole
+from planner.cli.output import (
+    EXIT_INFEASIBLE,
+    EXIT_NO_PLAN,
+    EXIT_OK,
+    EXIT_PROMISE_FAILED,
+    check_target,
+    say,
+    width,
+    write_whole,
+)
+from planner.report.printable import printable
 
 if TYPE_CHECKING:
+    from planner.pipeline import Options
     from planner.plan.types import Plan
+    from planner.scenario.types import Scenario
+
+
+CERTIFY_SEEDS = (1, 2, 3)
+"""Chance of the replays behind a certificate; a plan must keep its promises in each."""
 
 
 def finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> float:
@@ -38,6 +54,7 @@ def finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> floa
 )
 @click.option("--preset-value", is_flag=True, help="Also solve with 16-bit KV: what compression saves.")
 @click.option("--band-edge", is_flag=True, help="Also solve at the other edge of the latency band: what hangs on it.")
+@click.option("--certify", is_flag=True, help="Replay the plan and solve again until its promises hold; exit 7 if not.")
 @click.option("--require-optimal", is_flag=True, help="Exit 4 when the plan is not proved optimal.")
 @click.option("--lock", is_flag=True, help="Write FILE.lock.json: what the plan rests on, and its hash.")
 @click.option("--locked", is_flag=True, help="Exit 6 when inputs, catalog or plan differ from FILE.lock.json.")
@@ -53,6 +70,7 @@ def solve(
     time_limit: float,
     preset_value: bool,
     band_edge: bool,
+    certify: bool,
     require_optimal: bool,
     lock: bool,
     locked: bool,
@@ -67,14 +85,15 @@ def solve(
       kvplan solve scenarios/prod.yaml -o plan.json --set "traffic.chat.peak=36 req/s"
       kvplan solve scenarios/prod.yaml --preset-value
       kvplan solve scenarios/prod.yaml --band-edge
+      kvplan solve scenarios/prod.yaml --certify
       kvplan solve scenarios/prod.yaml --show-candidates
     """
     from planner import pipeline
 
-    if show_candidates and (output or require_optimal or verbose or preset_value or band_edge):
+    if show_candidates and (output or require_optimal or verbose or preset_value or band_edge or certify):
         message = (
-            "--show-candidates solves nothing: leave out -o, --preset-value, --band-edge, --require-optimal and -v; "
-            "redirect what it prints"
+            "--show-candidates solves nothing: leave out -o, --preset-value, --band-edge, --certify, --require-optimal "
+            "and -v; redirect what it prints"
         )
         raise click.UsageError(message)
     if lock or locked:
@@ -93,11 +112,25 @@ def solve(
     held = lock_file.prepare(file, scenario, locked) if lock or locked else None
     progress = None if quiet or not sys.stderr.isatty() else show_progress
     options = pipeline.Options(time_limit, progress=progress, preset_value=preset_value, band_edge=band_edge)
-    plan = pipeline.plan(scenario, options, file)
+    plan = _certified(scenario, options, file, quiet=quiet) if certify else pipeline.plan(scenario, options, file)
     if held is not None:
         lock_file.settle(file, held, plan, locked)
     _show(plan, output, form, verbose)
     return _exit_code(plan, require_optimal)
+
+
+def _certified(scenario: Scenario, options: Options, file: str, *, quiet: bool) -> Plan:
+    """The plan after as many rounds as it takes; each is a line on stderr."""
+    from planner import pipeline
+    from planner.simulate.session import Question
+
+    report = None if quiet else say_round
+    return pipeline.certify(scenario, Question(seeds=CERTIFY_SEEDS), options, file, report)
+
+
+def say_round(line: str) -> None:
+    start = "\r\x1b[2K" if sys.stderr.isatty() else ""
+    click.echo(start + printable(line), err=True)
 
 
 def show_progress(line: str) -> None:
@@ -121,4 +154,4 @@ def _exit_code(plan: Plan, require_optimal: bool) -> int:
         return EXIT_INFEASIBLE
     if plan.status == "unknown" or (require_optimal and plan.status != "optimal"):
         return EXIT_NO_PLAN
-    return EXIT_OK
+    return EXIT_PROMISE_FAILED if plan.certificate.status == "refuted" else EXIT_OK

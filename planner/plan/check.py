@@ -103,9 +103,16 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
     """What can be said of the verdict: conflicts stand in infeasible plans only, unserved bands are found again."""
     stages = tuple((stage.name, stage.bound) for stage in plan.objective)
     if plan.status != "infeasible":
-        return Verdict(plan.status, stages, (), plan.bounds, plan.if_wrong, plan.preset_value, plan.band_edge)
+        return Verdict(
+            plan.status, stages, (), plan.bounds, plan.if_wrong, plan.preset_value, plan.band_edge, plan.certificate
+        )
     return Verdict(
-        plan.status, stages, unserved(plan.scenario, table) or plan.conflicts, plan.bounds, band_edge=plan.band_edge
+        plan.status,
+        stages,
+        unserved(plan.scenario, table) or plan.conflicts,
+        plan.bounds,
+        band_edge=plan.band_edge,
+        certificate=plan.certificate,
     )
 
 

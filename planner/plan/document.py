@@ -11,6 +11,7 @@ from planner.candidates import CandidateTable
 from planner.candidates.situations import situations, table_at
 from planner.candidates.types import DemandItem
 from planner.plan.assumptions import assumptions
+from planner.plan.certificate import NOT_SIMULATED, Certificate
 from planner.plan.costs import model_costs, model_money, pool_plans, tokens_of, totals
 from planner.plan.edge import BandEdge, band_edge
 from planner.plan.evidence import evidence, warnings
@@ -24,7 +25,6 @@ from planner.plan.types import (
     AfterLoss,
     BoundPlan,
     Candidates,
-    Certificate,
     Conflict,
     Deployment,
     LimitRow,
@@ -65,6 +65,7 @@ class Verdict:
     if_wrong: IfWrong | None = None
     preset_value: tuple[PresetValue, ...] = ()
     band_edge: BandEdge | None = None
+    certificate: Certificate = NOT_SIMULATED
 
 
 def build_plan(
@@ -81,7 +82,7 @@ def build_plan(
         dominated=table.dominated,
         offered=len(table.candidates),
     )
-    certificate = Certificate("not_simulated", "promises rest on closed forms; no replay has confirmed them")
+    certificate = verdict.certificate
     bare = replace(scenario, places={})
     if decision is None:
         return Plan(

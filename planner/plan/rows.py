@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from planner.catalog.parallel import parse_parallel
+from planner.plan.certificate import broken_certificate
 from planner.plan.edge import broken_edge
 from planner.plan.limits import promised_shares
 from planner.plan.time_rows import broken_losses, broken_over_time
@@ -27,9 +28,9 @@ _MONEY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 def broken_rows(plan: Plan) -> list[Broken]:
     """All rows that do not hold; empty for a sound plan and for one without deployments."""
     if plan.status in ("infeasible", "unknown"):
-        return [*_bounds(plan)]
+        return [*_bounds(plan), *_certificate(plan)]
     rows = broken_over_time(plan, _one_situation) if plan.time else [*_one_situation(plan), *broken_losses(plan)]
-    return [*rows, *_proof(plan), *_bounds(plan), *broken_values(plan), *broken_edge(plan)]
+    return [*rows, *_proof(plan), *_bounds(plan), *_certificate(plan), *broken_values(plan), *broken_edge(plan)]
 
 
 def _one_situation(plan: Plan) -> Iterator[Broken]:
@@ -240,6 +241,16 @@ def _proof(plan: Plan) -> Iterator[Broken]:
             yield f"objective.{stage.name}.bound", str(stage.bound), f"at most its value {stage.value}"
         if plan.status == "optimal" and stage.bound != stage.value:
             yield f"objective.{stage.name}.bound", str(stage.bound), f"{stage.value} in an optimal plan"
+
+
+def _certificate(plan: Plan) -> Iterator[Broken]:
+    """The replay's verdict contradicts neither itself nor the promises of the plan."""
+    promised: dict[tuple[str, str], int] = {
+        (promise.class_name, promise.metric): promise.limit_us
+        for deployment in plan.deployments.values()
+        for promise in deployment.promises
+    }
+    yield from broken_certificate(plan.certificate, plan.scenario, promised, has_plan=bool(plan.deployments))
 
 
 def _bounds(plan: Plan) -> Iterator[Broken]:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from planner.memory.pool import ReplicaMemory
 from planner.performance.provider import LatencyBand
+from planner.plan.certificate import Certificate as Certificate
 from planner.plan.edge import BandEdge
 from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
@@ -323,14 +324,6 @@ class Candidates:
     refused: int
     dominated: int
     offered: int
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Whether a replay has confirmed the promises."""
-
-    status: Literal["not_simulated"]
-    reason: str
 
 
 @dataclass(frozen=True)

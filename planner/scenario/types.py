@@ -292,6 +292,21 @@ class Guardrail:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """What a replay taught: a class takes `times_ppm` millionths of the GPU time that the closed forms say, on every
+    configuration of this shape. None: no number of replicas keeps its promises there, so it may not run there.
+    """
+
+    model: str
+    gpu: str
+    parallel: str
+    weights: str
+    kv_preset: str
+    class_name: str
+    times_ppm: int | None
+
+
+@dataclass(frozen=True)
 class Scenario:
     """Everything the user wrote, resolved. Maps keep the order of the file; rooms that need an order sort
     by name.
@@ -316,6 +331,8 @@ class Scenario:
     what_if: tuple[str, ...]
     defaults: tuple[tuple[str, str], ...]
     performance: Performance = field(default_factory=Performance)
+    cuts: tuple[Cut, ...] = ()
+    """Not written by the user: `solve --certify` adds them, and a plan that carries them is planned with them."""
     places: dict[str, Place] = field(compare=False, default_factory=dict)
     calendar: Calendar | None = None
 

@@ -40,6 +40,16 @@ class Served:
         self.judged_tpot_s, self.judged_ttft_s = self.tpot_s * factors[:, 0], self.ttft_s * factors[:, 1]
 
 
+def judged_p95(
+    stream: Stream, requests: Sequence[Request], confidence: Sequence[tuple[float, float]], metric: str
+) -> float | None:
+    """The p95 of the worst ten minutes that a promise of some requests is held against."""
+    served = Served(requests, confidence)
+    if metric == "ttft_p95":
+        return _p95(served.arrival_s, served.judged_ttft_s, stream)
+    return _p95(served.arrival_s[served.counts], served.judged_tpot_s[served.counts], stream)
+
+
 def measured(run: Run, slos: dict[str, Slo]) -> Replayed:
     """All figures of a run."""
     confidence = [run.fleet.sites[name].confidence for name in run.sites]
