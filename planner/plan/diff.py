@@ -68,6 +68,7 @@ def side_of(plan: Plan, label: str, kind: SideKind) -> Side:
         kvplan=plan.run.kvplan,
         catalog=plan.run.catalog,
         proof=plan.run.proof,
+        certificate=plan.certificate.status,
     )
 
 

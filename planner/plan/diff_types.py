@@ -24,7 +24,7 @@ ChangeKind = Literal["added", "removed", "changed", "same"]
 @dataclass(frozen=True)
 class Side:
     """One of the two plans. `label` is what the user wrote for it, `name` the scenario's; `proof` says how far the
-    plan is proved."""
+    plan is proved, `certificate` what a replay said of it."""
 
     label: str
     kind: SideKind
@@ -35,6 +35,7 @@ class Side:
     kvplan: str
     catalog: str
     proof: str
+    certificate: str = "not_simulated"
 
 
 @dataclass(frozen=True)

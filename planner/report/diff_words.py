@@ -52,12 +52,13 @@ def both(base: str, head: str) -> str:
 
 
 def proof(side: Side) -> str:
-    """How far a side is proved."""
+    """How far a side is proved, and whether a replay confirmed it."""
+    replay = "" if side.certificate == "not_simulated" else f", {side.certificate} in replay"
     if side.status in ("optimal", "infeasible"):
-        return f"{side.status}, proved"
+        return f"{side.status}, proved{replay}"
     if side.status == "feasible" and side.gap_ppm is not None:
-        return f"feasible, within {numbers.tenth_percent(side.gap_ppm)} of the best possible"
-    return f"{side.status}, not proved"
+        return f"feasible, within {numbers.tenth_percent(side.gap_ppm)} of the best possible{replay}"
+    return f"{side.status}, not proved{replay}"
 
 
 def counted(count: int, word: str) -> str:

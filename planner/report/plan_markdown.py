@@ -10,6 +10,7 @@ from planner.plan.types import Deployment, Plan, Promise
 from planner.report import numbers
 from planner.report.assumed import bound_text
 from planner.report.band_edge import edge_lines
+from planner.report.certificate import certificate_lines
 from planner.report.diff_words import short_version
 from planner.report.escape import code, escape
 from planner.report.step_times import HEADS, step_rows
@@ -31,7 +32,16 @@ def plan_markdown(plan: Plan) -> str:
         parts.append(_conflicts(plan))
     else:
         parts += [_deployments(plan), _promises(plan), _steps(plan), _pools(plan), _limits(plan), _models(plan)]
-    parts += [_edge(plan), _assumed(plan), _bounds(plan), _rejected(plan), _notes(plan), _sources(plan), _footer(plan)]
+    parts += [
+        _certificate(plan),
+        _edge(plan),
+        _assumed(plan),
+        _bounds(plan),
+        _rejected(plan),
+        _notes(plan),
+        _sources(plan),
+        _footer(plan),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -117,6 +127,11 @@ def _promise(name: str, each: Promise) -> Sequence[str]:
         pair,
         _text(f"{each.provider}, {each.band}"),
     )
+
+
+def _certificate(plan: Plan) -> str:
+    lines = [f"- {_text(line)}" for line in certificate_lines(plan)]
+    return "\n".join(["## Replay\n", *lines]) + "\n" if lines else ""
 
 
 def _pools(plan: Plan) -> str:

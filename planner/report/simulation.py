@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from planner.report import columns, numbers
+from planner.report.certificate import METRICS
 from planner.report.columns import Align
 from planner.simulate.types import ClassResult, Percentiles, Simulation, SiteResult, Verdict
 
 Table = tuple[str, tuple[tuple[str, Align], ...], list[tuple[str, ...]]]
 """A title, headings, and rows."""
-
-METRICS = {
-    "ttft_p95": "TTFT p95",
-    "tpot_p95": "TPOT p95",
-    "finish_within": "finish within",
-    "rejected": "rejected",
-    "cut_short": "cut short",
-}
 
 
 def simulation_text(simulation: Simulation, width: int = 100) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 from planner.plan.types import Assumption, Deployment, LimitRow, Plan, Promise, RejectedChoice
 from planner.report import numbers
 from planner.report.band_edge import edge_lines
+from planner.report.certificate import certificate_lines
 from planner.report.layout import indented, render, table_of
 from planner.report.preset_value import debt_lines, value_lines
 from planner.report.step_times import HEADS as STEP_HEADS
@@ -41,6 +42,7 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
     parts.append(indented("to show", debt_lines(plan), columns))
     parts.append(indented("band", edge_lines(plan), columns))
     parts.append(indented("assumed", [assumption_text(row) for row in plan.assumptions], columns))
+    parts.append(indented("replay", certificate_lines(plan), columns))
     parts.append(_warnings(plan, columns))
     if verbose:
         parts += [_memory(plan, columns), _steps(plan, columns), _evidence(plan, columns)]
@@ -55,6 +57,7 @@ def _headline(plan: Plan) -> str:
     currency = plan.scenario.currency
     gap = "" if plan.status == "optimal" else _gap(plan)
     gap += ", HYPOTHETICAL" if plan.hypothetical else ""
+    gap += {"certified": ", certified", "refuted": ", REFUTED"}.get(plan.certificate.status, "")
     months = plan.scenario.horizon_h / 730
     horizon = f"{float(months):g} mo" if months.denominator <= 12 else f"{float(plan.scenario.horizon_h):g} h"
     total = numbers.money(plan.totals.cost_over_horizon, currency)

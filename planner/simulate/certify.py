@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from planner.plan.certificate import Certificate, Margin, Round, cut_text
+from planner.plan.certificate import NOT_SIMULATED, Certificate, Margin, Round, cut_text
 from planner.plan.types import Plan
 from planner.scenario.types import Cut, Scenario
 from planner.simulate.cuts import cuts_of
@@ -40,6 +40,8 @@ def certify(scenario: Scenario, solve: Solve, question: Question, source: str, r
     last: Answer | None = None
     while True:
         plan = solve(scenario)
+        if plan.totals is None and last is None:
+            return Certified(plan, NOT_SIMULATED)
         if plan.totals is None:
             rounds.append(_round(plan, (), (), scenario.cuts))
             report(_line(len(rounds), rounds[-1]))
@@ -91,8 +93,6 @@ def _held(simulation: Simulation) -> str:
 
 def _refuted(last: Answer | None, question: Question, rounds: list[Round], plan: Plan) -> Certificate:
     failed = next((one.failed for one in reversed(rounds) if one.failed), ())
-    if not failed:
-        return _certificate("refuted", f"the plan is {plan.status}: there is nothing to replay", last, question, rounds)
     why = "no plan of the inventory is left that would keep" if plan.totals is None else "more replicas do not help"
     return _certificate("refuted", f"in replay {why}: {'; '.join(failed)}", last, question, rounds)
 

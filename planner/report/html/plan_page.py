@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from planner.plan.types import LimitRow, Plan
 from planner.report import numbers
+from planner.report.certificate import certificate_lines
 from planner.report.html import plan_assumed, plan_load, plan_money, plan_origin, plan_presets
 from planner.report.html.blocks import Align, Cell, Datum, Figure, Page, Section, Tone, plural, table
 from planner.report.html.plan_presets import Alternative
@@ -128,8 +129,9 @@ def _attention(plan: Plan, view: View) -> Section | None:
             for c in plan.conflicts
         ]
         tables.append(table("What stands in the way", heads, rows, view.most_rows))
-    certificate = f"Certificate: {plan.certificate.status.replace('_', ' ')}: {plan.certificate.reason}."
-    return Section("attention", "Read this first", tables=tuple(tables), points=(*plan.warnings, certificate))
+    status = plan.certificate.status.replace("_", " ")
+    replay = certificate_lines(plan) or [f"Certificate: {status}: {plan.certificate.reason}."]
+    return Section("attention", "Read this first", tables=tuple(tables), points=(*plan.warnings, *replay))
 
 
 def place(plan: Plan, path: str) -> str:
