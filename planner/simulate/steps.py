@@ -3,11 +3,13 @@
     step(b, S, c, p) = decode(b, S) + beside(b, c) + attention(c, p)
 
 for b sequences of S tokens on average and a chunk of c prompt tokens on p cached ones. `decode` and `attention` are
-the provider's own; `beside` is what the chunk adds to all other parts. Batches are exact; contexts and chunks lie on a
-grid of four points an octave, straight between them.
+the provider's own; `beside` is what the chunk adds to all other parts. Batches, contexts and chunks lie on a grid of
+four points an octave, straight between them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -45,7 +47,7 @@ def place(value: int) -> tuple[int, float]:
 
 
 class StepTable:
-    """The steps of one replica; rows are asked of the provider when a batch is first seen."""
+    """The steps of one replica; the provider is asked for a batch of the grid when it is first needed."""
 
     def __init__(self, model: StepModel, longest_context_tokens: int, max_num_batched_tokens: int) -> None:
         self._model = model
@@ -89,18 +91,22 @@ class StepTable:
         return value + down * (below - value)
 
     def _decode_row(self, batch: int) -> list[float]:
-        row: list[float] = np.asarray(self._model.decode_step_s(float(batch), self._contexts)).tolist()
+        row = _between(batch, self._decode, self._decode_row)
+        if row is None:
+            row = np.asarray(self._model.decode_step_s(float(batch), self._contexts)).tolist()
         self._decode[batch] = row
         return row
 
     def _beside_row(self, batch: int) -> list[float]:
-        context = REFERENCE_CONTEXT_TOKENS if batch else 0
-        with_chunk = self._model.mixed_step_s(float(batch), float(context), self._chunks)
-        alone = float(self._model.decode_step_s(float(batch), float(context))) if batch else 0.0
-        attention = np.array([column[0] for column in self._attention])
-        beside = np.asarray(with_chunk) - alone - attention
-        beside[0] = 0.0
-        row: list[float] = beside.tolist()
+        row = _between(batch, self._beside, self._beside_row)
+        if row is None:
+            context = float(REFERENCE_CONTEXT_TOKENS if batch else 0)
+            with_chunk = self._model.mixed_step_s(float(batch), context, self._chunks)
+            alone = float(self._model.decode_step_s(float(batch), context)) if batch else 0.0
+            attention = np.array([column[0] for column in self._attention])
+            beside = np.asarray(with_chunk) - alone - attention
+            beside[0] = 0.0
+            row = beside.tolist()
         self._beside[batch] = row
         return row
 
@@ -109,3 +115,14 @@ class StepTable:
         attention = np.broadcast_to(np.asarray(parts.get("attention", 0.0)), new_tokens.shape).copy()
         attention[0, :] = 0.0
         return attention
+
+
+def _between(batch: int, rows: dict[int, list[float]], ask: Callable[[int], list[float]]) -> list[float] | None:
+    """The row of a batch from those of the grid on both sides of it; None where it lies on the grid."""
+    _, part = place(batch)
+    if not part:
+        return None
+    step = 1 << (batch.bit_length() - 3)
+    below = batch // step * step
+    low, high = (rows.get(each) or ask(each) for each in (below, below + step))
+    return [a + part * (b - a) for a, b in zip(low, high, strict=True)]
