@@ -51,7 +51,7 @@ class Speculation:
         Tokens = 1 + N with P(N >= i) = p^i for i = 1 .. drafted, and p such that the mean is `accepted_tokens`.
 
         >>> round(Speculation(3, 2.4).token_variance, 2)
-        1.51
+        1.5
         """
         powers = np.arange(1, self.drafted_tokens + 1)
         low, high = 0.0, 1.0

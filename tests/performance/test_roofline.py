@@ -187,7 +187,7 @@ def test_decode_of_an_inheriting_gpu_scales_with_its_bandwidth() -> None:
         ("mi300x", 1, "bf16", "auto", Bottleneck.GPU, "covers a100-sxm-80gb"),  # no relative was measured
         ("t4-16gb", 1, "bf16", "auto", Bottleneck.GPU, "no latency figures for t4-16gb"),
         ("a100-sxm-80gb", 1, "fp8", "auto", Bottleneck.GPU, "no fp8 matrix kernels"),
-        ("a100-sxm-80gb", 1, "bf16", "fp8", Bottleneck.GPU, "fp8 KV cache were not measured"),
+        ("a100-sxm-80gb", 1, "bf16", "fp8", Bottleneck.GPU, "no kernel of decode attention on a fp8 KV cache"),
         ("h100-sxm-80gb", 1, "int4", "auto", Bottleneck.GPU, "weights int4 are not timed"),
         ("h100-sxm-80gb", 3, "bf16", "auto", Bottleneck.PARALLEL, "not for tp3"),
         ("h100-sxm-80gb", 16, "bf16", "auto", Bottleneck.PARALLEL, "not for tp16"),

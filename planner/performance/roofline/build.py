@@ -300,7 +300,8 @@ def _kv(request: StepRequest, kernels: Kernels) -> tuple[str, float]:
 
 
 def _unmeasured(request: StepRequest, what: str, nearest: str | None) -> Refusal:
-    return Refusal(Bottleneck.GPU, f"{what} were not measured on {request.gpu.id} or a GPU that stands for it", nearest)
+    text = f"no kernel of {what} was measured on {request.gpu.id} or a GPU of its architecture"
+    return Refusal(Bottleneck.GPU, text, nearest)
 
 
 def gemm_constants(found: dict[str, float]) -> GemmConstants:

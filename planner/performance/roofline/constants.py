@@ -52,13 +52,16 @@ class Kernels:
     tables: set[str] = field(default_factory=set)
 
     def find(self, op: str, *dtypes: str) -> dict[str, float] | None:
-        """Constants of the first format that was measured: on this engine, then on another; None: on none."""
-        for engine in (self.engine, *(name for name in _ENGINES if name != self.engine), "nccl"):
-            for dtype in dtypes:
-                kernel = _rows().get((self._home(op), engine, op, dtype))
-                if kernel is not None:
-                    self._take(kernel, dtypes[0])
-                    return kernel.constants
+        """Constants of the first format that was measured: on this engine, on another, on a GPU of the same
+        architecture; None: nowhere."""
+        engines = (self.engine, *(name for name in _ENGINES if name != self.engine), "nccl")
+        for gpu in self._homes(op):
+            for engine in engines:
+                for dtype in dtypes:
+                    kernel = _rows().get((gpu, engine, op, dtype))
+                    if kernel is not None:
+                        self._take(kernel, dtypes[0])
+                        return kernel.constants
         return None
 
     def sizes(self, op: str, dtype: str) -> tuple[int, ...]:
@@ -66,6 +69,12 @@ class Kernels:
         home = self._home(op)
         found = {key[3] for key in _rows() if key[0] == home and key[2] == op and key[3].startswith(f"{dtype}/")}
         return tuple(sorted(int(each.partition("/")[2]) for each in found))
+
+    def _homes(self, op: str) -> tuple[str, ...]:
+        """The GPU that answers, then the others of its architecture."""
+        home, measured = self._home(op), measured_gpus()
+        kin = (name for name, facts in measured.items() if facts.architecture == measured[home].architecture)
+        return (home, *(name for name in kin if name != home))
 
     def _home(self, op: str) -> str:
         """Collectives of a PCIe card do not follow those of its architecture's NVLink board, nor the other way."""
@@ -88,7 +97,9 @@ class Kernels:
         if kernel.dtype != wanted:
             self.note(f"{kernel.op} in {wanted} was not measured: {kernel.dtype} kernels on its stored bytes")
         if kernel.gpu not in (self.gpu.id, self.relative):
-            self.note(f"{self.gpu.id} has no NVLink: collectives of {kernel.gpu}")
+            other_link = kernel.op in _COLLECTIVES and self._home(kernel.op) != self.relative
+            why = "has no NVLink: collectives" if other_link else f"has no {kernel.op} {wanted}: kernels"
+            self.note(f"{self.gpu.id} {why} of {kernel.gpu}")
 
     def note(self, text: str) -> None:
         """Say once what was taken from elsewhere."""
