@@ -44,6 +44,8 @@ def stands_in_the_way(scenario: Scenario, path: str, kind: str, needed: Fraction
         if needed is not None:
             message += f"; with none of them a plan costs {_money_up(scenario, needed).replace('_', ',')} a month"
         return Conflict(path, message, None)
+    if path.startswith("inventory.") and needed is None:
+        return Conflict(path, "with more nodes of this pool there is a plan", None)
     if kind == "none" or needed is None:
         return Conflict(path, "without this line there is a plan", None)
     limit, value = _limit_and_need(scenario, path, kind, needed)

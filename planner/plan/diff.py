@@ -20,6 +20,7 @@ from planner.plan.diff_changes import (
     money_change,
     pool_changes,
 )
+from planner.plan.diff_time import time_notes
 from planner.plan.diff_types import (
     DIFF_FORMAT_VERSION,
     AttributionRow,
@@ -76,7 +77,7 @@ def same_outcome(base: Plan, head: Plan) -> bool:
     """Whether two plans buy, run, promise and cost the same, whatever their scenarios say."""
     if base.hash and base.hash == head.hash:
         return True
-    parts = ("status", "totals", "deployments", "pools", "limits", "models", "conflicts")
+    parts = ("status", "totals", "deployments", "pools", "limits", "models", "conflicts", "losses", "time")
     return all(getattr(base, part) == getattr(head, part) for part in parts) and margins(base, head) == margins(
         head, head
     )
@@ -119,7 +120,7 @@ def diff_plans(base: Plan, head: Plan, sides: tuple[Side, Side], explained: Expl
         new_conflicts=tuple(conflict for conflict in head.conflicts if conflict not in base.conflicts),
         gone_conflicts=tuple(conflict for conflict in base.conflicts if conflict not in head.conflicts),
         as_is=None,
-        notes=(*_notes(base, head, costs, rows), *explained.notes),
+        notes=(*_notes(base, head, costs, rows), *time_notes(base, head), *explained.notes),
         command=command,
     )
     if not both:

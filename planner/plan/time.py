@@ -69,7 +69,7 @@ class OverTime:
     shown: int
     total: Fraction
     months: Mapping[int, Fraction]
-    pools: Mapping[str, Fraction]
+    pools: Mapping[str, Ledger]
     models: Mapping[str, Fraction]
 
 
@@ -81,7 +81,8 @@ def over_time(
     built = {s.name: _situation(scenario, table, s, m, names) for s, m in zip(found, moments, strict=True)}
     by_month, by_pool = _ledgers(scenario, found, moments, built, bought)
     hourly = [_per_hour(scenario, moment) for moment in moments]
-    shown = max(range(len(found)), key=lambda i: (hourly[i], -i))
+    running = [sum(part.replicas for part in moment.placed) for moment in moments]
+    shown = max(range(len(found)), key=lambda i: (hourly[i], running[i], -i))
     models = {name: Fraction(0) for name in scenario.models}
     for s, moment in zip(found, moments, strict=True):
         part = built[s.name]
@@ -104,25 +105,21 @@ def over_time(
         shown=shown,
         total=whole.total,
         months={month: ledger.total for month, ledger in by_month.items()},
-        pools={name: ledger.total for name, ledger in by_pool.items()},
+        pools=by_pool,
         models=models,
     )
 
 
 def pools_over_time(scenario: Scenario, shown: Mapping[str, PoolPlan], paid: OverTime) -> dict[str, PoolPlan]:
     """The pools of the situation shown, with their average money of the horizon."""
-    per_hour = {name: cost / scenario.horizon_h for name, cost in paid.pools.items()}
+    months = scenario.horizon_h / HOURS_PER_MONTH
     return {
         name: replace(
             pool,
-            cost_per_h=money(per_hour[name]),
-            cost_per_month=money(per_hour[name] * HOURS_PER_MONTH),
+            cost_per_h=money(paid.pools[name].total / scenario.horizon_h),
+            cost_per_month=money(paid.pools[name].total / months),
             nodes_committed=scenario.inventory[name].committed_nodes,
-            committed_per_month=money(
-                scenario.inventory[name].price_micro_per_node_h
-                * scenario.inventory[name].committed_nodes
-                * HOURS_PER_MONTH
-            ),
+            committed_per_month=money(paid.pools[name].committed / months),
         )
         for name, pool in shown.items()
     }

@@ -32,12 +32,12 @@ MONEY = ("price_per_gpu_h", "cost_per_month", "committed_per_month", "cost_per_m
 
 
 def plan_csv(plan: Plan) -> str:
-    """The plan: a row of totals, then deployments, pools, models, promises, limits, adjustments of the user, bounds of
-    architectures that are not understood, conflicts, rejected choices."""
+    """The plan: a row of totals, then deployments, pools, models, promises, limits, what runs and costs when, what
+    losses leave, adjustments of the user, bounds of architectures that are not understood, conflicts, refusals."""
     currency = plan.scenario.currency
     heads = [f"{name} [{currency}]" if name in MONEY else name for name in PLAN_COLUMNS]
     rows = [*_total(plan), *_deployments(plan), *_pools(plan), *_models(plan), *_promises(plan), *_limits(plan)]
-    rows += [*_assumed(plan), *_bounds(plan)]
+    rows += [*_time(plan), *_losses(plan), *_assumed(plan), *_bounds(plan)]
     rows += [{"section": "band edge", "name": "band edge", "note": line} for line in edge_lines(plan)]
     rows += [
         {"section": "conflict", "name": each.path, "note": "; ".join(filter(None, (each.message, each.repair)))}
@@ -150,6 +150,32 @@ def _limits(plan: Plan) -> Iterable[Row]:
             "free_percent": Fraction(row.slack_ppm, 10_000),
             "binding": "yes" if row.binding else "no",
         }
+
+
+def _time(plan: Plan) -> Iterable[Row]:
+    """Deployments and pools of every situation, named `WHEN NAME`, and the money of every month."""
+    if plan.time is None:
+        return
+    for when, part in plan.time.situations.items():
+        for name, each in part.deployments.items():
+            row: Row = {"section": "situation deployment", "name": f"{when} {name}", "model": each.model}
+            yield {**row, "gpu": each.gpu, "region": each.region, "replicas": each.replicas, "gpus": each.gpus}
+        for name, pool in part.pools.items():
+            row = {"section": "situation pool", "name": f"{when} {name}", "gpu": pool.gpu, "region": pool.region}
+            yield {**row, "nodes": pool.nodes, "gpus_busy": pool.gpus_busy, "gpus_idle": pool.gpus_idle}
+    for when, spent in (plan.time.months or {"horizon": plan.time.spent}).items():
+        for word in ("total", "committed", "rented", "started", "stranded"):
+            used = money(getattr(spent, word))
+            yield {"section": "spent", "name": f"{when} {word}", "used": used, "unit": plan.scenario.currency}
+
+
+def _losses(plan: Plan) -> Iterable[Row]:
+    """Replicas that losses leave of each deployment, and what is shed of each class, in the situation shown."""
+    for after in plan.losses:
+        for name, left in after.deployments.items():
+            yield {"section": "after loss", "name": name, "replicas": left.replicas, "note": after.lost}
+        for name, part in after.shed.items():
+            yield {"section": "shed", "name": name, "used": part * 100, "unit": "%", "note": after.lost}
 
 
 def _assumed(plan: Plan) -> Iterable[Row]:

@@ -13,6 +13,7 @@ from planner.report.band_edge import edge_lines
 from planner.report.certificate import certificate_lines
 from planner.report.diff_words import short_version
 from planner.report.escape import code, escape
+from planner.report.over_time import time_lines, time_tables
 from planner.report.step_times import HEADS, step_rows
 from planner.report.text import ROW_WORDS
 
@@ -32,6 +33,8 @@ def plan_markdown(plan: Plan) -> str:
         parts.append(_conflicts(plan))
     else:
         parts += [_deployments(plan), _promises(plan), _steps(plan), _pools(plan), _limits(plan), _models(plan)]
+        parts += [table(t.title, t.heads, ([_text(cell) for cell in row] for row in t.rows)) for t in time_tables(plan)]
+        parts.append("".join(f"- {_text(line)}\n" for line in time_lines(plan)))
     parts += [
         _certificate(plan),
         _edge(plan),

@@ -12,6 +12,7 @@ from planner.report import numbers
 from planner.report.band_edge import edge_lines
 from planner.report.certificate import certificate_lines
 from planner.report.layout import indented, render, table_of
+from planner.report.over_time import TimeTable, time_lines, time_tables
 from planner.report.preset_value import debt_lines, value_lines
 from planner.report.step_times import HEADS as STEP_HEADS
 from planner.report.step_times import step_rows
@@ -21,6 +22,8 @@ ROW_WORDS = {"gpu_time": "time", "sequences": "seqs", "kv": "KV"}
 
 MOST_REJECTED = 6
 MOST_LIMITS = 14
+MOST_MOMENTS = 12
+"""Rows of a table over time that are shown without -v: a year of months."""
 FAR_PPM = 500_000
 """Limits with more than half left are shown with -v only."""
 
@@ -34,6 +37,8 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
         parts += [
             _deployments(plan, columns),
             _pools(plan, columns),
+            *(_time_table(each, columns, verbose) for each in time_tables(plan)),
+            indented("time", time_lines(plan), columns),
             _limits(plan, columns, verbose),
             _not_chosen(plan, columns, verbose),
             _costs(plan, columns),
@@ -161,6 +166,16 @@ def _limits(plan: Plan, columns: int, verbose: bool) -> str:
     return render(table, columns) if cut else ""
 
 
+def _time_table(each: TimeTable, columns: int, verbose: bool) -> str:
+    """A table over time, cut to its first rows without -v."""
+    shown = each.rows if verbose else each.rows[:MOST_MOMENTS]
+    table = table_of(*each.heads, folds=("nodes", "replicas", "replicas left", "shed"))
+    for row in shown:
+        table.add_row(*(Text(cell) for cell in row))
+    more = len(each.rows) - len(shown)
+    return render(table, columns) + (f" and {more} more (-v shows all)\n" if more else "")
+
+
 def _place(plan: Plan, path: str) -> str:
     """File name and line of a scenario path."""
     return plan.run.places.get(path, "").rpartition("/")[2]
@@ -176,7 +191,7 @@ def _not_chosen(plan: Plan, columns: int, verbose: bool) -> str:
         lines.append(f"and {len(plan.rejected) - len(lines)} more (-v shows all)")
     currency = plan.scenario.currency
     for name, pool in plan.pools.items():
-        if not pool.nodes:
+        if not pool.nodes and plan.time is None:
             node = plan.scenario.inventory[name].price_micro_per_node_h * 730
             cost = numbers.money(str(node / 1_000_000), currency)
             lines.append(f"{name}: +{cost} / month for each node bought, none is")

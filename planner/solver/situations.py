@@ -46,6 +46,15 @@ def at(name: str, situation: str) -> str:
     return f"{name}|{situation}" if situation else name
 
 
+def plain(name: str) -> str:
+    """A name without its situation and failure.
+
+    >>> plain(at(at("chat", "lost hourly"), "night"))
+    'chat'
+    """
+    return name.partition("|")[0]
+
+
 def joined(programs: Sequence[tuple[str, Program]]) -> Program:
     """Programs side by side under one set of objectives; nothing ties them yet."""
     items: list[Item] = []

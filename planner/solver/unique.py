@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from planner.solver.master import Row, Terms
 from planner.solver.session import Session, Unproved
+from planner.solver.situations import plain
 
 
 def name_hash(name: str) -> str:
@@ -30,7 +31,7 @@ def settle_on_one(session: Session) -> None:
     program, master = session.program, session.master
     _settle(session, "busy GPUs", tuple((y, program.columns[c].gpus) for c, y in master.replicas.items()))
     _settle(session, "deployments", _switches(session))
-    order = sorted(master.replicas, key=lambda c: (program.columns[c].model, name_hash(program.columns[c].name)))
+    order = sorted(master.replicas, key=lambda c: (program.columns[c].model, name_hash(plain(program.columns[c].name))))
     nodes = sorted(range(len(program.pools)), key=lambda p: program.pools[p].name)
     for p in nodes:
         _smallest(session, [master.nodes[p]])
@@ -38,15 +39,17 @@ def settle_on_one(session: Session) -> None:
 
 
 def _switches(session: Session) -> Terms:
-    """One switch per column that runs; their sum counts deployments."""
-    switches = []
+    """One switch per column that runs; their sum counts deployments. A column that runs in several situations is one
+    deployment, so that little is restarted when one follows the other."""
+    switches: dict[str, int] = {}
     for c, y in session.master.replicas.items():
         name = session.program.columns[c].name
-        on = session.master.variable(f"deployed[{name}]", 0, 1)
+        on = switches.get(plain(name))
+        if on is None:
+            on = switches[plain(name)] = session.master.variable(f"deployed[{plain(name)}]", 0, 1)
         upper = session.master.variables[y].upper
         session.backend.add(Row(f"deployed[{name}]", ((y, 1), (on, -upper)), None, 0))
-        switches.append((on, 1))
-    return tuple(switches)
+    return tuple((on, 1) for on in switches.values())
 
 
 def _settle(session: Session, name: str, terms: Terms) -> None:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from planner.plan.types import LimitRow, Plan
 from planner.report import numbers
 from planner.report.certificate import certificate_lines
-from planner.report.html import plan_assumed, plan_load, plan_money, plan_origin, plan_presets
+from planner.report.html import plan_assumed, plan_load, plan_money, plan_origin, plan_presets, plan_time
 from planner.report.html.blocks import Align, Cell, Datum, Figure, Page, Section, Tone, plural, table
 from planner.report.html.plan_presets import Alternative
 
@@ -40,6 +40,7 @@ def plan_page(plan: Plan, view: View) -> Page:
             plan_load.deployments(plan, view.most_rows),
             plan_load.memory(plan, view.most_rows),
             plan_money.cost(plan, view.most_rows),
+            plan_time.over_time(plan, view.most_rows),
             plan_money.budget_round(plan, view.as_of, view.most_rows),
             _headroom(plan, view.most_rows),
             plan_load.latency(plan, view.most_rows),
