@@ -1,18 +1,24 @@
-"""What a scenario's own room cannot know: the names of the preset table, and the contents of capacity tables.
+"""What a scenario's own room cannot know: the names of the preset table, the contents of capacity tables and traces.
 
 Mistakes are reported like any other: `file:line:col`, all at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from planner.compression.names import preset_name, preset_rows
 from planner.errors import Diagnostic, InputError
 from planner.scenario.checks import PresetNames
-from planner.scenario.types import ModelSpec, Place, Scenario
+from planner.scenario.types import ModelSpec, Place, PrefixUse, Scenario, TraceFacts, TraceUse, TrafficClass
+
+if TYPE_CHECKING:
+    from planner.traffic.trace import Trace
 
 COLUMNS = ("gpu", "class", "requests_per_s")
 MOST_BYTES = 10_000_000
@@ -25,13 +31,18 @@ def preset_names() -> PresetNames:
     return PresetNames(tuple(name for name, _ in rows), tuple(preset_name(name, version) for name, version in rows))
 
 
-def attach(scenario: Scenario) -> Scenario:
-    """The scenario with its capacity tables in place.
+Known = Mapping[str, TraceUse]
+"""Traces that a plan carries, by the path that stands for them: their files need not be at hand."""
+
+
+def attach(scenario: Scenario, known: Known = MappingProxyType({})) -> Scenario:
+    """The scenario with its capacity tables and traces in place.
 
     Raises:
-        InputError: unreadable or wrong tables.
+        InputError: unreadable or wrong tables and traces.
     """
     problems: list[Diagnostic] = []
+    traffic, traced = _with_traces(scenario, known, problems)
     models: dict[str, ModelSpec] = {}
     places = dict(scenario.places)
     for name, model in scenario.models.items():
@@ -44,7 +55,66 @@ def attach(scenario: Scenario) -> Scenario:
         places[f"models.{name}.capacity_table.file"] = Place(model.capacity_path, 1, 1)
     if problems:
         raise InputError(problems)
-    return replace(scenario, models=models, places=places)
+    return replace(scenario, models=models, traffic=traffic, places=places | traced)
+
+
+def _with_traces(
+    scenario: Scenario, known: Known, problems: list[Diagnostic]
+) -> tuple[dict[str, TrafficClass], dict[str, Place]]:
+    """Classes with what their traces say, and where the files are; a file is read once for all its classes."""
+    classes: dict[str, TrafficClass] = {}
+    places: dict[str, Place] = {}
+    read: dict[str, Trace] = {}
+    for name, traffic in scenario.traffic.items():
+        classes[name] = traffic
+        if traffic.trace is None:
+            continue
+        here = _at(scenario, f"traffic.{name}.trace", f"traffic.{name}")
+        try:
+            facts = _trace_facts(traffic.trace, known, read)
+            used = facts if isinstance(facts, str) else _traced(traffic, traffic.trace, facts, scenario)
+        except InputError as error:
+            problems += error.diagnostics
+            continue
+        if isinstance(used, str):
+            problems.append(_problem(here, "KV714", f"traffic.{name}.trace: {used}"))
+            continue
+        classes[name] = used
+        places[f"traffic.{name}.trace.file"] = Place(traffic.trace.path, 1, 1)
+    return classes, places
+
+
+def _trace_facts(use: TraceUse, known: Known, read: dict[str, Trace]) -> TraceFacts | str:
+    """What the file says, or what a plan has kept of it where it is asked the same."""
+    from planner.traffic.trace import read_trace
+    from planner.traffic.trace_use import facts_of
+
+    kept = known.get(use.path)
+    if kept is not None and kept.facts is not None:
+        part = (use.peak_window_us, use.start_us, use.end_us)
+        if part == (kept.peak_window_us, kept.start_us, kept.end_us):
+            return kept.facts
+    if use.path not in read:
+        read[use.path] = read_trace(use.path)
+    return facts_of(read[use.path], use)
+
+
+def _traced(traffic: TrafficClass, use: TraceUse, facts: TraceFacts, scenario: Scenario) -> TrafficClass | str:
+    """A class with its trace's rates; what it says of prefixes itself stands above the trace's hashes."""
+    from planner.traffic.trace_use import rates_of
+
+    peak, mean = rates_of(use, facts)
+    own_share = f"traffic.{traffic.name}.prefix.reusable" in scenario.places
+    reusable = traffic.reusable_prefix_ppm if own_share else facts.reusable_ppm
+    prefix = traffic.prefix
+    if prefix is None and facts.reusable_ppm and not own_share:
+        prefix = PrefixUse(facts.working_set_tokens)
+    elif prefix is not None and not prefix.working_set_tokens:
+        if not facts.working_set_tokens:
+            return "it has no prefix hashes; write prefix.reusable and prefix.working_set"
+        prefix = replace(prefix, working_set_tokens=facts.working_set_tokens)
+    kept = replace(use, path=Path(use.path).name, facts=facts)
+    return replace(traffic, peak_rps=peak, mean_rps=mean, trace=kept, reusable_prefix_ppm=reusable, prefix=prefix)
 
 
 def _at(scenario: Scenario, *paths: str) -> Place:

@@ -86,7 +86,7 @@ class Compressed:
     def decoding(self, band: Band, context_limit_tokens: int) -> float:
         """The compressed blocks, whose number grows with the answer."""
         shape = (self.layers, self.head_dim)
-        return mean_block_tokens(self.codec, shape, band.prompts, band.outputs, context_limit_tokens, self.block_tokens)
+        return mean_block_tokens(self.codec, shape, band.outputs_by_prompt(), context_limit_tokens, self.block_tokens)
 
 
 def holdings_of(

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from planner.candidates.types import Demand, DemandItem
 from planner.scenario.types import ModelSpec, Scenario, TrafficClass
-from planner.traffic.lengths import Band, bands, histogram, served
+from planner.traffic.lengths import Band, ClassLengths, bands, class_lengths, joined, served
 
 FIT_CONTEXTS = 5
 CONTEXT_SPREAD = 1.5
@@ -32,14 +32,13 @@ def demand_items(scenario: Scenario) -> tuple[tuple[DemandItem, ...], tuple[Dema
 
 
 def _class_items(traffic: TrafficClass, model: ModelSpec, first: int) -> tuple[list[DemandItem], list[Demand]]:
-    if traffic.input_tokens is None or traffic.output_tokens is None:
+    lengths = class_lengths(traffic)
+    if lengths is None:
         item = DemandItem(traffic.name, traffic.name, model.name, 1_000_000, traffic.peak_rps, Fraction(0), None)
         return [item], [Demand(traffic.name, traffic.name, 1_000_000, (first,))]
-    outputs = histogram(traffic.output_tokens)
-    parts = bands(histogram(traffic.input_tokens), outputs, _cuts(traffic, model, outputs[-1][0]))
-    mean_output = Fraction(sum(tokens * weight for tokens, weight in outputs), 1_000_000)
+    parts = bands(lengths, (*_cuts(traffic, model, lengths.outputs[-1][0]), *_halves(traffic, lengths)))
     runs = [(i, j) for i in range(len(parts)) for j in range(i, len(parts))]
-    items = [_item(traffic, _joined(parts[i : j + 1]), mean_output) for i, j in runs]
+    items = [_item(traffic, joined(parts[i : j + 1])) for i, j in runs]
     demands = [
         Demand(
             name=_name(traffic, band),
@@ -52,17 +51,11 @@ def _class_items(traffic: TrafficClass, model: ModelSpec, first: int) -> tuple[l
     return items, demands
 
 
-def _joined(parts: tuple[Band, ...]) -> Band:
-    prompts = tuple(row for part in parts for row in part.prompts)
-    weight = sum(part.weight_ppm for part in parts)
-    return Band(parts[0].lower_tokens, parts[-1].upper_tokens, weight, prompts, parts[0].outputs)
-
-
 def _name(traffic: TrafficClass, band: Band) -> str:
     return f"{traffic.name}[{band.prompts[0][0]}..{band.prompts[-1][0]}]"
 
 
-def _item(traffic: TrafficClass, band: Band, mean_output_tokens: Fraction) -> DemandItem:
+def _item(traffic: TrafficClass, band: Band) -> DemandItem:
     share = Fraction(band.weight_ppm, 1_000_000)
     return DemandItem(
         name=_name(traffic, band),
@@ -70,9 +63,25 @@ def _item(traffic: TrafficClass, band: Band, mean_output_tokens: Fraction) -> De
         model=traffic.model,
         weight_ppm=band.weight_ppm,
         peak_rps=traffic.peak_rps * share,
-        output_tokens_per_s=traffic.mean_rps * share * mean_output_tokens,
+        output_tokens_per_s=traffic.mean_rps * share * band.mean_output_tokens,
         band=band,
     )
+
+
+def _halves(traffic: TrafficClass, lengths: ClassLengths) -> tuple[int, ...]:
+    """The prompt length up to which prompts have half of all prompt tokens, where lengths come from a trace.
+
+    Short prompts need not wait behind long ones then, whatever the context limits are. Percentiles say too little of
+    what lies between them for that.
+    """
+    if traffic.trace is None:
+        return ()
+    half, below = lengths.mean_prompt_tokens / 2, Fraction(0)
+    for tokens, weight in lengths.prompts:
+        below += Fraction(tokens * weight, 1_000_000)
+        if below >= half:
+            return (tokens,)
+    raise AssertionError("half of the tokens stand somewhere")
 
 
 def _cuts(traffic: TrafficClass, model: ModelSpec, longest_output_tokens: int) -> tuple[int, ...]:

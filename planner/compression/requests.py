@@ -7,6 +7,7 @@ whole blocks of the engine's 16-bit pool.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from planner.catalog.types import AttentionKv, Bottleneck, ModelFacts, Refusal
@@ -73,29 +74,28 @@ def step_tokens(longest_output_tokens: int, block_tokens: int) -> int:
 def mean_block_tokens(
     codec: str,
     shape: tuple[int, int],
-    prompts: tuple[tuple[int, int], ...],
-    outputs: tuple[tuple[int, int], ...],
+    requests: Iterable[tuple[int, int, tuple[tuple[int, int], ...]]],
     context_limit_tokens: int,
     block_tokens: int,
 ) -> float:
     """Mean tokens of the 16-bit pool that a decoding request holds, E[sum over steps] / E[O - 1].
 
-    Prompts and outputs are (tokens, weight); prompts as long as the limit are rejected and outputs cut short at it,
-    as the engine does. 0 where nothing decodes.
+    `requests` are (prompt, factor, outputs), outputs (tokens, weight) short to long; the weight of a pair is its
+    output's times the factor. Prompts as long as the limit are rejected and outputs cut short at it, as the engine
+    does. 0 where nothing decodes.
     """
-    longest = outputs[-1][0]
     held = steps = 0.0
-    for prompt, prompt_weight in prompts:
+    for prompt, factor, outputs in requests:
         room = context_limit_tokens - prompt
         if room <= 0:
             continue
-        kept_longest = min(longest, room)
+        kept_longest = min(outputs[-1][0], room)
         sums = resident_token_steps(codec, *shape, prompt, kept_longest, block_tokens)
         size = step_tokens(kept_longest, block_tokens)
         for output, weight in outputs:
             count = min(output, room) - 1
             whole, rest = divmod(count, size)
             upto = sums[whole] + (rest * (sums[whole + 1] - sums[whole]) / size if rest else 0)
-            held += prompt_weight * weight * upto
-            steps += prompt_weight * weight * count
+            held += factor * weight * upto
+            steps += factor * weight * count
     return held / steps if steps else 0.0

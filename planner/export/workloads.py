@@ -15,6 +15,7 @@ from planner.export.flags import COMMANDS, arguments, rank_arguments, settings
 from planner.export.names import dns_label, label_value
 from planner.export.serving import Options, Serving
 from planner.plan.types import Plan
+from planner.traffic.lengths import class_lengths
 
 GPU_RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu"}
 """Vendor -> resource name. Source: the NVIDIA and AMD device plugins for Kubernetes."""
@@ -82,8 +83,8 @@ def drain_s(plan: Plan, serving: Serving) -> int:
     deployment = serving.deployment
     longest = 0
     for route in deployment.routing:
-        outputs = plan.scenario.traffic[route.class_name].output_tokens
-        longest = max(longest, outputs.max_tokens if outputs else 0)
+        lengths = class_lengths(plan.scenario.traffic[route.class_name])
+        longest = max(longest, lengths.outputs[-1][0] if lengths else 0)
     longest = min(longest, deployment.context_limit_tokens)
     ttft_us = max((p.limit_us for p in deployment.promises if p.metric == "ttft_p95"), default=0)
     total_s = Fraction(ttft_us, 1_000_000) + Fraction(longest * deployment.operating_tpot_ns, 1_000_000_000)

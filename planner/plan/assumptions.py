@@ -1,16 +1,18 @@
-"""What a plan rests on besides facts and predictions: the user's adjustments, as data."""
+"""What a plan rests on besides facts and predictions: adjustments, and that traffic stays as in a trace, as data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from planner.plan.types import Assumption
-from planner.scenario.types import Scenario, Speculative
+from planner.scenario.types import Scenario, Speculative, TraceUse
+from planner.scenario.written import duration
+from planner.units import MICRO, format_rate
 
 
 def assumptions(scenario: Scenario) -> tuple[Assumption, ...]:
-    """One row an adjusted quantity and one for speculative decoding, models in name order."""
-    return tuple(_rows(scenario))
+    """One row an adjusted quantity, one for speculative decoding, one a trace; models, then classes, in name order."""
+    return (*_rows(scenario), *_traces(scenario))
 
 
 def _speculative(path: str, drafts: Speculative) -> Assumption:
@@ -35,3 +37,24 @@ def _rows(scenario: Scenario) -> Iterator[Assumption]:
         if adjust.decode_time_ppm:
             text = f"decode steps take {adjust.decode_time_ppm / 10_000:g}% longer than predicted"
             yield Assumption(f"models.{name}.adjust.decode_time", text, adjust.source)
+
+
+def _traces(scenario: Scenario) -> Iterator[Assumption]:
+    for name, traffic in sorted(scenario.traffic.items()):
+        use = traffic.trace
+        if use is None or use.facts is None:
+            continue
+        times = f"{float(use.scale):g} times " if use.scale != 1 else ""
+        window = duration(use.peak_window_us)
+        peak = f"peak {format_rate(traffic.peak_rps)} is {times}the busiest {window} of the trace"
+        mean = f"mean {format_rate(traffic.mean_rps)} is {times}{use.facts.requests:,} requests in {_span(use)}"
+        source = f"{use.path}, sha256 {use.facts.sha256[:12]}"
+        yield Assumption(f"traffic.{name}.trace", f"{peak}; {mean}", source)
+
+
+def _span(use: TraceUse) -> str:
+    """The part of the trace that counts."""
+    assert use.facts is not None
+    if not use.start_us and use.end_us is None:
+        return f"{use.facts.span_us / MICRO:,.0f} s"
+    return f"{use.facts.span_us / MICRO:,.0f} s from {use.start_us / MICRO:,.0f} s on"

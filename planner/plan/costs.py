@@ -9,7 +9,7 @@ from planner.candidates.groups import pool_groups
 from planner.plan.money import decimal, money
 from planner.plan.types import Deployment, ModelCost, PoolPlan, Totals
 from planner.scenario.types import HOURS_PER_MONTH, Scenario, TrafficClass
-from planner.traffic.lengths import histogram
+from planner.traffic.lengths import class_lengths
 
 
 def pool_plans(
@@ -97,10 +97,10 @@ def bought_totals(scenario: Scenario, pools: Mapping[str, PoolPlan], per_h: Frac
 
 def tokens_per_month(traffic: TrafficClass) -> Fraction:
     """Input and output tokens of a class at mean load; 0 where a capacity table leaves lengths unknown."""
-    if traffic.input_tokens is None or traffic.output_tokens is None:
+    lengths = class_lengths(traffic)
+    if lengths is None:
         return Fraction(0)
-    lengths = (*histogram(traffic.input_tokens), *histogram(traffic.output_tokens))
-    mean = Fraction(sum(tokens * weight for tokens, weight in lengths), 1_000_000)
+    mean = lengths.mean_prompt_tokens + lengths.mean_output_tokens
     return traffic.mean_rps * mean * HOURS_PER_MONTH * 3_600
 
 

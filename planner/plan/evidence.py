@@ -10,13 +10,15 @@ from planner.candidates.confidence import factors
 from planner.candidates.physics import preset_evidence
 from planner.catalog.latency import Calibration
 from planner.plan.types import BoundPlan, Deployment, Evidence
-from planner.scenario.types import Scenario
+from planner.scenario.types import Scenario, TraceUse
+from planner.units import MICRO
 
 
 def evidence(scenario: Scenario, used: Sequence[Deployment], table: CandidateTable) -> tuple[Evidence, ...]:
     """One row a fact that the plan leans on, sorted."""
     rows = {*_catalog_rows(scenario, used), *_preset_rows(scenario, used), *_money_rows(scenario)}
     rows |= set(_measured_rows(scenario, used))
+    rows |= {Evidence("trace", name, _trace(use), False) for name, use in _traces(scenario)}
     for deployment in used:
         for candidate in table.candidates:
             if candidate.provider and _same(deployment, candidate.config):
@@ -26,6 +28,27 @@ def evidence(scenario: Scenario, used: Sequence[Deployment], table: CandidateTab
                 rows.add(Evidence("performance", name, f"{candidate.provider}; {_band(candidate)}", estimated))
                 break
     return tuple(sorted(rows, key=lambda row: (row.kind, row.id, row.text)))
+
+
+def _traces(scenario: Scenario) -> Iterator[tuple[str, TraceUse]]:
+    """Classes that are planned from a trace."""
+    yield from ((name, traffic.trace) for name, traffic in scenario.traffic.items() if traffic.trace is not None)
+
+
+def _trace(use: TraceUse) -> str:
+    """A trace as a class uses it: what was read, which part, and how it was scaled."""
+    facts = use.facts
+    assert facts is not None  # a plan's traces have been read
+    part = ""
+    if use.start_us or use.end_us is not None:
+        end = "its end" if use.end_us is None else f"{use.end_us / MICRO:g} s"
+        part = f" from {use.start_us / MICRO:g} s to {end}"
+    bad = f", {facts.bad_rows:,} bad rows left out" if facts.bad_rows else ""
+    kept = f"; lengths rounded to 1/{facts.rounding}" if facts.rounding else ""
+    window = f"busiest {use.peak_window_us / MICRO:g} s: {facts.busiest:,} requests"
+    read = f"{facts.requests:,} requests in {facts.span_us / MICRO:,.0f} s{part}{bad}"
+    scale = f" x {float(use.scale):g}" if use.scale != 1 else ""
+    return f"{use.path}{scale}: {read}; {window}{kept}; sha256 {facts.sha256[:12]}"
 
 
 def _band(candidate: Candidate) -> str:

@@ -139,4 +139,13 @@ def _defaults(scenario: Scenario) -> dict[str, tuple[object, object, str]]:
             f"traffic.{name}.quality": (traffic.quality, QualityFloor(), "no floor"),
             f"traffic.{name}.priority": (traffic.priority, 1, "1"),
         }
+        if traffic.prefix is not None:
+            found[f"traffic.{name}.prefix.routing"] = (traffic.prefix.routing, "random", "random")
+        if traffic.trace is not None:
+            use = traffic.trace
+            found |= {
+                f"traffic.{name}.scale": (use.scale, 1, "1"),
+                f"traffic.{name}.peak_window": (use.peak_window_us, 60_000_000, "1min"),
+                f"traffic.{name}.window": ((use.start_us, use.end_us), (0, None), "the whole trace"),
+            }
     return found

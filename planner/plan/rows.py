@@ -17,7 +17,7 @@ from planner.plan.time_rows import broken_losses, broken_over_time
 from planner.plan.types import Plan
 from planner.plan.value import broken_values
 from planner.scenario.types import HOURS_PER_MONTH
-from planner.traffic.lengths import histogram
+from planner.traffic.lengths import class_lengths
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the row allows."""
@@ -57,8 +57,8 @@ def _demand(plan: Plan) -> Iterator[Broken]:
             if route.share < 0:
                 yield f"deployments.{name}.routing.{route.item}.share", _short(route.share), "a share of at least 0"
     for name, traffic in sorted(plan.scenario.traffic.items()):
-        lengths = [tokens for tokens, _ in histogram(traffic.input_tokens)] if traffic.input_tokens else [0]
-        for tokens in lengths:
+        lengths = class_lengths(traffic)
+        for tokens in (tokens for tokens, _ in lengths.prompts) if lengths else (0,):
             total = sum((share for low, high, share in flows[name] if low <= tokens <= high), Fraction(0))
             if total != 1:
                 read = f"{_short(total)} of the prompts of {tokens} tokens routed"

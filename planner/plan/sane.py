@@ -17,7 +17,9 @@ from planner.compression.table import load_presets
 from planner.errors import Diagnostic, InputError
 from planner.plan.sane_time import impossible_blocks, impossible_times, running_parts
 from planner.plan.types import Deployment, Plan
-from planner.scenario.types import Scenario
+from planner.scenario.types import Scenario, TraceUse, TrafficClass
+from planner.traffic.joint import pairs_of
+from planner.traffic.trace_use import rates_of
 from planner.units import MAX_BYTES, MAX_DURATION_US, MAX_INTEGER, MAX_MICRO_MONEY, MAX_NODES, MAX_TOKENS, PPM
 
 Broken = tuple[str, str, str]
@@ -35,7 +37,7 @@ MOST_PLACINGS = 200_000_000
 _FRACTION_KEYS = frozenset(
     {"share", "requests_per_s", "rejected", "cut_short", "used", "limit", "max_concurrency", "horizon_h"}
     | {"accepted_tokens", "tpot_p10", "tpot_p50", "tpot_p90", "ttft_p10", "ttft_p50", "ttft_p90"}
-    | {"peak_rps", "mean_rps", "max", "per_node", "capacity"}
+    | {"peak_rps", "mean_rps", "max", "per_node", "capacity", "scale"}
 )
 _FRACTION = re.compile(r"-?[0-9]+(\.[0-9]+|/0*[1-9][0-9]*)?")
 
@@ -156,7 +158,10 @@ def _references(scenario: Scenario) -> Iterator[Broken]:
         if traffic.model not in scenario.models:
             yield f"scenario.traffic.{name}.model", traffic.model, "a model of the scenario"
         physics = scenario.models[traffic.model].facts is not None if traffic.model in scenario.models else False
-        if physics and (traffic.input_tokens is None or traffic.output_tokens is None):
+        has_lengths = traffic.input_tokens is not None and traffic.output_tokens is not None
+        if traffic.trace is not None:
+            yield from _trace(f"scenario.traffic.{name}", traffic, traffic.trace)
+        elif physics and not has_lengths:
             yield f"scenario.traffic.{name}", "no lengths", "input_tokens and output_tokens"
     yield from _tables(scenario)
     presets = load_presets()
@@ -169,6 +174,29 @@ def _references(scenario: Scenario) -> Iterator[Broken]:
                 yield f"scenario.limits.{name}.per_node.{pool}", "a pool", "no such pool in the scenario"
     if not scenario.objective or len(set(scenario.objective)) != len(scenario.objective):
         yield "scenario.objective", str(list(scenario.objective)), "different objectives, at least one"
+
+
+def _trace(path: str, traffic: TrafficClass, use: TraceUse) -> Iterator[Broken]:
+    """A class of a trace has its lengths, and the rates that follow from what the trace says."""
+    facts = use.facts
+    if facts is None or traffic.input_tokens is not None or traffic.output_tokens is not None:
+        yield f"{path}.trace", "no facts of a trace, or lengths beside it", "what the trace says, and nothing else"
+        return
+    least = min(facts.requests, facts.span_us, facts.busiest, use.peak_window_us)
+    if least < 1 or use.scale <= 0 or facts.span_us > MAX_DURATION_US or facts.busiest > facts.requests:
+        yield f"{path}.trace", "counts, times or a scale that no trace has", "numbers above 0"
+        return
+    try:
+        requests = sum(count for *_, count in pairs_of(facts.lengths))
+    except ValueError as error:
+        yield f"{path}.trace.facts.lengths", str(error)[:80], "texts such as '374 44*2 109'"
+        return
+    if requests != facts.requests:
+        yield f"{path}.trace.facts.lengths", f"{requests:,} requests", f"{facts.requests:,} requests"
+    peak, mean = rates_of(use, facts)
+    for key, own, derived in (("peak_rps", traffic.peak_rps, peak), ("mean_rps", traffic.mean_rps, mean)):
+        if own != derived:
+            yield f"{path}.{key}", str(own), f"{derived}, which the trace says"
 
 
 def _tables(scenario: Scenario) -> Iterator[Broken]:

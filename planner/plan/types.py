@@ -310,7 +310,7 @@ class BoundPlan:
 class Evidence:
     """Where a number comes from."""
 
-    kind: Literal["model", "gpu", "engine", "preset", "performance", "price", "limit", "capacity_table"]
+    kind: Literal["model", "gpu", "engine", "preset", "performance", "price", "limit", "capacity_table", "trace"]
     id: str
     text: str
     estimated: bool

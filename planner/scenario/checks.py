@@ -12,8 +12,10 @@ from typing import Literal
 
 from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
-from planner.scenario.checks_time import check_losses, check_period_rates, check_time
-from planner.scenario.fields import parse_line, percentile_ppm, suggestion
+from planner.scenario.checks_time import check_losses, check_time
+from planner.scenario.checks_traffic import check_class
+from planner.scenario.fields import suggestion
+from planner.scenario.reading import is_line, unreadable
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, Node, TextNode, child, child_map, child_text
 from planner.scenario.source import value_of as _read
 from planner.scenario.speculative import check_speculative
@@ -32,9 +34,6 @@ PHYSICS_KEYS = {
     "kv_presets": "[bf16, fp8]",
 }
 """Keys that a model needs when no capacity table stands in for physics, with examples."""
-LATER_DEMAND = ("trace",)
-"""Words for later that would stand in place of rates and lengths: without them nothing else is missing."""
-LENGTHS_EXAMPLE = "{p50: 900, p95: 6_000, max: 30_000}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def check(root: MapNode, lookup: Lookup, findings: Findings) -> None:
     for name, entry in models.items():
         _check_model(f"models.{shorten(name, 64)}", entry, lookup, findings)
     for name, entry in traffic.items():
-        _check_class(f"traffic.{shorten(name, 64)}", entry, root, models, findings)
+        check_class(f"traffic.{shorten(name, 64)}", entry, root, models, lookup.file, findings)
     for name, entry in pools.items():
         _check_pool(f"inventory.{shorten(name, 64)}", entry, lookup, findings)
     for name, entry in child_map(root, "limits").items():
@@ -121,19 +120,14 @@ def check(root: MapNode, lookup: Lookup, findings: Findings) -> None:
     _check_currencies(root, findings)
 
 
-def _is_line(node: TextNode) -> bool:
-    """Whether a scalar is a text that may be looked up; the schema reports those that are not."""
-    return not node.is_empty and _read(node, parse_line) is not None
-
-
 def _check_presets(root: MapNode, models: dict[str, Entry], known: PresetNames, findings: Findings) -> None:
     """Ids of KV presets, and rows that the compression policy allows by name."""
     for node in [scalar for entry in models.values() for scalar in _scalars(child(entry.node, "kv_presets"))]:
-        if _is_line(node) and node.text not in known.ids:
+        if is_line(node) and node.text not in known.ids:
             hint = suggestion(node.text, list(known.ids))
             findings.add(node.place, "KV701", f"unknown KV preset {quote(node.text)}; {hint}")
     for node in _scalars(child(root, "compression", "allow")):
-        if _is_line(node) and "@" in node.text and node.text not in known.rows:
+        if is_line(node) and "@" in node.text and node.text not in known.rows:
             hint = suggestion(node.text, list(known.rows))
             findings.add(node.place, "KV703", f"no preset row {quote(node.text)}; {hint}")
 
@@ -173,14 +167,14 @@ def _check_model(path: str, entry: Entry, lookup: Lookup, findings: Findings) ->
     facts = _check_ref(path, node, ref, lookup, findings)
     _check_adjust(f"{path}.adjust", node, findings)
     check_speculative(f"{path}.speculative", node, facts, findings)
-    rules = lookup.engine(engine.text) if engine and _is_line(engine) else None
+    rules = lookup.engine(engine.text) if engine and is_line(engine) else None
     if engine and isinstance(rules, str):
         findings.add(engine.place, "KV419", f"{path}.engine: {rules}")
 
 
 def _check_ref(path: str, node: MapNode, ref: TextNode | None, lookup: Lookup, findings: Findings) -> ModelFacts | None:
     """The facts of the model, None where it is not known or cannot be read."""
-    if ref is None or not _is_line(ref):
+    if ref is None or not is_line(ref):
         return None
     flag = child_text(node, "bound")
     bound = flag is not None and flag.text == "true"
@@ -215,139 +209,12 @@ def _check_capacity_model(path: str, node: MapNode, lookup: Lookup, findings: Fi
             message = f"{path}: {quote(key)} has no meaning with a capacity table; drop it"
             findings.add(node.entries[key].key_place, "KV410", message)
     table = child_text(node, "capacity_table")
-    if table is None or not _is_line(table):
+    if table is None or not is_line(table):
         return
-    reason = _unreadable(lookup.file(table))
+    reason = unreadable(lookup.file(table))
     if reason:
         message = f"{path}.capacity_table: cannot read {quote(table.text)}: {reason}; write the path of a CSV file"
         findings.add(table.place, "KV601", message)
-
-
-def _unreadable(path: Path) -> str | None:
-    """Why a file cannot be read, or None if it can."""
-    try:
-        if not path.exists():
-            return "there is no such file"
-        if not path.is_file():
-            return "it is not a regular file"
-        with path.open("rb"):
-            return None
-    except OSError as error:
-        return (error.strerror or "it cannot be opened").lower()
-
-
-def _check_class(path: str, entry: Entry, root: MapNode, models: dict[str, Entry], findings: Findings) -> None:
-    node = entry.node
-    if not isinstance(node, MapNode):
-        return
-    model = child_text(node, "model")
-    if model and not model.is_empty and model.text not in models and models:
-        hint = suggestion(model.text, list(models))
-        findings.add(model.place, "KV401", f"{path}.model: there is no model {quote(model.text)}; {hint}")
-    has_table = model is not None and model.text in models and _has_table(models[model.text])
-    is_later = any(key in LATER_DEMAND for key in node.entries)
-    if "rate" in node.entries:
-        check_period_rates(path, node, root, has_table, findings)
-    else:
-        _check_rates(path, entry, node, has_table, is_later, findings)
-    _check_slo(path, entry, node, has_table, is_later, findings)
-    if has_table:
-        _check_rate_only(path, node, findings)
-    for key in ("input_tokens", "output_tokens"):
-        if key in node.entries:
-            _check_lengths(f"{path}.{key}", node.entries[key], findings)
-        elif not has_table and not is_later:
-            message = f"{path}: the key {quote(key)} is missing; write '{key}: {LENGTHS_EXAMPLE}'"
-            findings.add(entry.key_place, "KV301", message)
-
-
-def _has_table(entry: Entry) -> bool:
-    return "capacity_table" in child_map(entry.node)
-
-
-def _check_rates(path: str, entry: Entry, node: MapNode, has_table: bool, is_later: bool, findings: Findings) -> None:
-    """A class has `peak` and `mean`, or `requests` a day."""
-    given = [key for key in ("peak", "mean") if key in node.entries]
-    if "requests" in node.entries:
-        for key in given:
-            message = f"{path}: {quote(key)} does not mix with 'requests' of a daily batch; keep one of them"
-            findings.add(node.entries[key].key_place, "KV405", message)
-        return
-    required = () if is_later else ("peak",) if has_table else ("peak", "mean")
-    for key, example in (("peak", "18 req/s"), ("mean", "7.5 req/s")):
-        if key in required and key not in given:
-            message = f"{path}: the key {quote(key)} is missing; write '{key}: {example}', or 'requests'"
-            findings.add(entry.key_place, "KV301", message)
-    peak, mean = (_read(child(node, key), units.parse_rate) for key in ("peak", "mean"))
-    if peak is not None and mean is not None and mean > peak:
-        read = f"mean {units.format_rate(mean)} is above peak {units.format_rate(peak)}"
-        message = f"{path}: {read}; peak is the rate of the worst minute, write it at least as high"
-        findings.add(node.entries["mean"].place, "KV404", message)
-
-
-def _check_slo(path: str, entry: Entry, node: MapNode, has_table: bool, is_later: bool, findings: Findings) -> None:
-    """A batch promises `finish_within`; other classes promise times of a token, or nothing with a capacity
-    table."""
-    slo = child_map(node, "slo")
-    place = node.entries["slo"].key_place if "slo" in node.entries else entry.key_place
-    if "slo" in node.entries and not isinstance(node.entries["slo"].node, MapNode):
-        return
-    times = [key for key in ("ttft_p95", "tpot_p95") if key in slo]
-    if "requests" in node.entries:
-        for key in times:
-            message = f"{path}.slo: {quote(key)} has no meaning for a daily batch; drop it, or give peak and mean"
-            findings.add(slo[key].key_place, "KV406", message)
-        if "finish_within" not in slo:
-            message = f"{path}: a daily batch needs a time to finish; write 'slo: {{finish_within: 6h}}'"
-            findings.add(place, "KV406", message)
-        within = _read(child(node, "slo", "finish_within"), units.parse_duration_us)
-        if within is not None and within > units.DURATION_UNITS_US["d"]:
-            message = f"{path}.slo.finish_within: one batch a day must finish within a day; write at most 24h"
-            findings.add(slo["finish_within"].place, "KV406", message)
-        return
-    if "finish_within" in slo:
-        message = f"{path}.slo: 'finish_within' is for a daily batch; write 'requests: 200_000/day', or drop it"
-        findings.add(slo["finish_within"].key_place, "KV406", message)
-    if not times and not has_table and not is_later:
-        message = f"{path}: no promise; write 'slo: {{ttft_p95: 800ms, tpot_p95: 45ms}}' or one of the two"
-        findings.add(place, "KV406", message)
-
-
-def _check_rate_only(path: str, node: MapNode, findings: Findings) -> None:
-    """With a capacity table there is no physics: lengths, promises in time and quality have nothing to act
-    on."""
-    keys = ["input_tokens", "output_tokens", "prefix", "rejected_at_most", "cut_short_at_most", "quality"]
-    keys += [] if "requests" in node.entries else ["slo"]
-    for key in keys:
-        if key in node.entries:
-            message = f"{path}: {quote(key)} has no meaning with a capacity table, which only knows rates; drop it"
-            findings.add(node.entries[key].key_place, "KV411", message)
-
-
-def _check_lengths(path: str, entry: Entry, findings: Findings) -> None:
-    """Percentiles grow with their probability, up to a maximum that is required."""
-    if not isinstance(entry.node, MapNode):
-        return
-    entries = entry.node.entries
-    if "max" not in entries:
-        message = f"{path}: 'max' is missing; write the longest length, like {LENGTHS_EXAMPLE}"
-        findings.add(entry.key_place, "KV403", message)
-    points = sorted((ppm, key) for key in entries if (ppm := percentile_ppm(key)) is not None)
-    if not points:
-        message = f"{path}: no percentile; write at least one, like {LENGTHS_EXAMPLE}"
-        findings.add(entry.key_place, "KV403", message)
-    below_key, below = "", 0
-    for key in (*(key for _, key in points), *(["max"] if "max" in entries else [])):
-        tokens = _read(entries[key].node, units.parse_tokens)
-        if tokens is None:
-            continue
-        if tokens < below:
-            read = f"{key} {tokens:,} is below {below_key} {below:,}"
-            findings.add(entries[key].place, "KV403", f"{path}: {read}; write percentiles that do not decrease")
-        below_key, below = key, tokens
-    doubles = [key for (ppm, key), (before, _) in zip(points[1:], points, strict=False) if ppm == before]
-    for key in doubles:
-        findings.add(entries[key].key_place, "KV403", f"{path}: {quote(key)} stands twice; keep one")
 
 
 def _check_pool(path: str, entry: Entry, lookup: Lookup, findings: Findings) -> None:

@@ -121,6 +121,7 @@ _SECTIONS = (
     ("Adjustments", "models.NAME.adjust", "AdjustBlock"),
     ("Replicas", "models.NAME.replicas", "ReplicaRange"),
     ("Traffic", "traffic.NAME", "ClassBlock"),
+    ("Part of a trace", "traffic.NAME.window", "WindowBlock"),
     ("Prefix cache", "traffic.NAME.prefix", "PrefixBlock"),
     ("Rates of a period", "traffic.NAME.rate.PERIOD", "PeriodRateBlock"),
     ("After a loss", "traffic.NAME.when_degraded", "DegradedBlock"),

@@ -165,6 +165,13 @@ def _in_ppm(value: Fraction, text: str) -> Fraction:
     return value
 
 
+def _parse_scale(text: str) -> Fraction:
+    value = _in_ppm(units.parse_decimal(text, "2.5", high=1_000_000), text)
+    if value == 0:
+        raise ValueError(f"{quote(text)} leaves no requests; write a number above 0, like 2.5")
+    return value
+
+
 def _parse_utilization(text: str) -> Fraction:
     value = units.parse_decimal(text, "0.92", high=1)
     if value == 0:
@@ -424,6 +431,7 @@ GpusPerNode = Annotated[int, *_count(1, 1_024, "8")]
 BatchTokens = Annotated[int, *_count(1, units.MAX_TOKENS, "8192")]
 Amount = Annotated[Fraction, *_decimal(units.parse_decimal, "192")]
 Pue = Annotated[Fraction, *_decimal(_parse_pue, "1.25")]
+Scale = Annotated[Fraction, *_decimal(_parse_scale, "2.5")]
 MemoryUtilization = Annotated[Fraction, *_decimal(_parse_utilization, "0.92")]
 Weights = Annotated[str, PlainValidator(_read_weights), _choice_schema("weight format", WEIGHTS)]
 ParallelShape = Annotated[
@@ -444,6 +452,7 @@ DraftMethod = Annotated[str, *_choice("draft", "mtp", "eagle", "ngram")]
 DraftTokens = Annotated[int, *_count(1, 64, "3")]
 TokensPerStep = Annotated[Fraction, *_decimal(_parse_tokens_per_step, "2.4")]
 Slowdown = Annotated[int, *_share(1, 100 * units.PPM, "12%")]
+PrefixRouting = Annotated[str, *_choice("routing", "random", "prefix_aware")]
 Confidence = Annotated[str, *_choice("confidence", "p50", "p90")]
 LatencyProvider = Annotated[str, *_choice("provider", "roofline", "silicon")]
 Policy = Annotated[str, *_choice("policy", "supported", "allow_published")]

@@ -34,12 +34,14 @@ from planner.scenario.types import (
     PeriodRate,
     Place,
     Pool,
+    PrefixUse,
     QualityFloor,
     ReplicaLimits,
     Reserve,
     Scenario,
     Slo,
     Speculative,
+    TraceUse,
     TrafficClass,
 )
 from planner.scenario.validate import validate
@@ -48,6 +50,7 @@ from planner.units import DURATION_UNITS_US, HOUR_US, MICRO, PPM, quote
 _T = TypeVar("_T")
 
 DEFAULT_OBJECTIVE: tuple[Objective, ...] = ("cost", "gpus", "quality_loss")
+DEFAULT_PEAK_WINDOW_US = DURATION_UNITS_US["min"]
 DEFAULT_HORIZON_US = DURATION_UNITS_US["mo"]
 SECONDS_PER_DAY = 86_400
 
@@ -162,7 +165,7 @@ def _build(block: schema.ScenarioBlock, root: MapNode, lookup: Lookup) -> Scenar
         horizon_h=Fraction(block.horizon or DEFAULT_HORIZON_US, HOUR_US),
         currency=next(iter(block.inventory.values())).price.currency,
         models={name: _model(name, model, root, lookup) for name, model in block.models.items()},
-        traffic={name: _class(name, traffic, calendar) for name, traffic in block.traffic.items()},
+        traffic={name: _class(name, traffic, calendar, root, lookup) for name, traffic in block.traffic.items()},
         inventory={name: _pool(name, pool, lookup) for name, pool in block.inventory.items()},
         limits={
             name: Limit(name, limit.max, tuple(limit.per_node.items()), limit.source)
@@ -265,11 +268,20 @@ def _rates(block: schema.ClassBlock, calendar: Calendar | None) -> tuple[PeriodR
     return tuple(PeriodRate(name, r.peak, r.peak if r.mean is None else r.mean) for name, r in rates)
 
 
-def _class(name: str, block: schema.ClassBlock, calendar: Calendar | None) -> TrafficClass:
-    """A class; one batch a day needs requests / finish_within, and has requests / 24 h as its mean."""
+def _class(
+    name: str, block: schema.ClassBlock, calendar: Calendar | None, root: MapNode, lookup: Lookup
+) -> TrafficClass:
+    """A class; one batch a day needs requests / finish_within, and has requests / 24 h as its mean.
+
+    The rates of a trace are read with it, by the pipeline.
+    """
     rates = _rates(block, calendar)
     slo, quality = block.slo or schema.SloBlock(), block.quality or schema.QualityBlock()
-    if block.requests is not None:
+    trace = None
+    if block.trace is not None:
+        trace = _trace(block, lookup.file(_given(child_text(root, "traffic", name, "trace"))))
+        peak = mean = Fraction(1)
+    elif block.requests is not None:
         peak = block.requests * MICRO / _given(slo.finish_within)
         mean = block.requests / SECONDS_PER_DAY
     elif calendar is not None and rates:
@@ -279,6 +291,7 @@ def _class(name: str, block: schema.ClassBlock, calendar: Calendar | None) -> Tr
     else:
         peak = _given(block.peak)
         mean = block.mean if block.mean is not None else peak
+    prefix = block.prefix or schema.PrefixBlock()
     return TrafficClass(
         name=name,
         model=block.model,
@@ -286,7 +299,7 @@ def _class(name: str, block: schema.ClassBlock, calendar: Calendar | None) -> Tr
         mean_rps=mean,
         input_tokens=_lengths(block.input_tokens),
         output_tokens=_lengths(block.output_tokens),
-        reusable_prefix_ppm=block.prefix.reusable if block.prefix else 0,
+        reusable_prefix_ppm=prefix.reusable or 0,
         rejected_at_most_ppm=block.rejected_at_most or 0,
         cut_short_at_most_ppm=block.cut_short_at_most or 0,
         quality=QualityFloor(quality.max_accuracy_drop, quality.max_ppl_increase, quality.needs_recall),
@@ -296,7 +309,27 @@ def _class(name: str, block: schema.ClassBlock, calendar: Calendar | None) -> Tr
         growth_table_ppm=block.growth if isinstance(block.growth, tuple) else (),
         priority=block.priority or 1,
         shed_at_most_ppm=block.when_degraded.shed_at_most if block.when_degraded else 0,
+        trace=trace,
+        prefix=_prefix(prefix),
     )
+
+
+def _trace(block: schema.ClassBlock, path: Path) -> TraceUse:
+    window = block.window or schema.WindowBlock()
+    return TraceUse(
+        path=str(path),
+        scale=block.scale or Fraction(1),
+        peak_window_us=block.peak_window or DEFAULT_PEAK_WINDOW_US,
+        start_us=window.start or 0,
+        end_us=window.end,
+    )
+
+
+def _prefix(block: schema.PrefixBlock) -> PrefixUse | None:
+    """The working set that has to be kept; 0 tokens: the hashes of the trace say how many."""
+    if block.working_set is None and block.routing is None:
+        return None
+    return PrefixUse(block.working_set or 0, "prefix_aware" if block.routing == "prefix_aware" else "random")
 
 
 def _lengths(percentiles: dict[str, int] | None) -> Lengths | None:
@@ -428,8 +461,13 @@ def _model_defaults(path: str, model: schema.ModelBlock) -> list[tuple[str, str,
 
 
 def _class_defaults(path: str, traffic: schema.ClassBlock) -> list[tuple[str, str, bool]]:
+    prefix, traced = traffic.prefix or schema.PrefixBlock(), traffic.trace is not None
     return [
-        (f"{path}.prefix.reusable", "0%", traffic.prefix is None),
+        (f"{path}.scale", "1", traced and traffic.scale is None),
+        (f"{path}.peak_window", "1min", traced and traffic.peak_window is None),
+        (f"{path}.window", "the whole trace", traced and traffic.window is None),
+        (f"{path}.prefix.reusable", "0%", prefix.reusable is None and not traced),
+        (f"{path}.prefix.routing", "random", prefix.working_set is not None and prefix.routing is None),
         (f"{path}.rejected_at_most", "0%", traffic.rejected_at_most is None),
         (f"{path}.cut_short_at_most", "0%", traffic.cut_short_at_most is None),
         (f"{path}.quality", "no floor", traffic.quality is None),

@@ -46,12 +46,14 @@ from planner.scenario.fields import (
     Policy,
     PositiveCount,
     Power,
+    PrefixRouting,
     PresetId,
     Price,
     Pue,
     QuietRate,
     Rate,
     RequestsPerDay,
+    Scale,
     Share,
     Slowdown,
     Text,
@@ -179,8 +181,15 @@ class ModelBlock(Block):
 class PrefixBlock(Block):
     """Prompt tokens that the engine finds in its prefix cache."""
 
-    reusable: Share = 0
-    """Share of prompt tokens found cached: saves prefill time, never memory; the default is 0%."""
+    reusable: Share | None = None
+    """Share of prompt tokens found cached: saves prefill time, never memory; the default is 0%, or what the hashes of a
+    `trace` say."""
+    working_set: Tokens | None = None
+    """Tokens of KV that must be kept to find all of `reusable`: hits are then counted only as far as the pool has room
+    beyond p99 of the running requests; the default is no limit, or what the hashes of a `trace` say."""
+    routing: PrefixRouting | None = None
+    """How requests reach replicas: with `random` a prefix is found where it was only by chance, with `prefix_aware`
+    always; needs a working set; the default is random."""
 
 
 class QualityBlock(Block):
@@ -221,11 +230,30 @@ class DegradedBlock(Block):
     """Share of the requests of the class that may go unserved then."""
 
 
+class WindowBlock(Block):
+    """A part of a trace, in its own time from its first arrival; at least one of both ends."""
+
+    start: Duration | None = None
+    """Where it starts; the default is the first arrival."""
+    end: Duration | None = None
+    """Where it ends; the default is the last arrival."""
+
+
 class ClassBlock(Block):
     """One traffic class: who asks how often, how long, and what was promised."""
 
     model: Name
     """Name of the model, a key of `models`."""
+    trace: PathText | None = None
+    """Request log that says rates and lengths, in place of `peak`, `mean`, `input_tokens` and `output_tokens`: any log
+    that `kvplan trace summarize` reads."""
+    scale: Scale | None = None
+    """Times as many requests as in the trace: it divides the timestamps; the default is 1."""
+    peak_window: Duration | None = None
+    """The fleet is sized for the busiest window of this length in the trace: `kvplan trace summarize` says which suits;
+    the default is 1min."""
+    window: WindowBlock | None = None
+    """The part of the trace that counts; the default is all of it."""
     peak: Rate | None = None
     """The fleet is sized for this: the rate of the worst minute."""
     mean: Rate | None = None

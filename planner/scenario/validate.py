@@ -17,12 +17,6 @@ from planner.scenario.types import Place
 from planner.units import quote, shorten
 
 LATER_WORDS: dict[str, str] = {
-    "trace": "give peak, mean, input_tokens and output_tokens",
-    "window": "give peak and mean",
-    "peak_window": "give peak and mean",
-    "scale": "multiply peak and mean",
-    "working_set": "give prefix.reusable",
-    "routing": "give prefix.reusable",
     "current": "leave it out",
     "change": "leave it out",
     "availability": "leave it out; reserve.survive plans for nodes that are taken away",

@@ -23,6 +23,7 @@ from planner.scenario.types import (
     Pool,
     Scenario,
     Speculative,
+    TraceUse,
     TrafficClass,
 )
 from planner.units import DURATION_UNITS_US, HOUR_US, MICRO, PPM, RATE_UNITS_S
@@ -153,9 +154,11 @@ def _calendar(scenario: Scenario) -> dict[str, Tree] | None:
 
 
 def _rates(traffic: TrafficClass) -> dict[str, Tree]:
-    """How much is asked: by period, a day or at every hour; how that grows; and what a loss may shed of it."""
+    """How much is asked: as in a trace, by period, a day or at every hour; how it grows; what a loss may shed of it."""
     rates: dict[str, Tree]
-    if traffic.rates:
+    if traffic.trace is not None:
+        rates = _trace(traffic.trace)
+    elif traffic.rates:
         rates = {"rate": {r.period: {"peak": rate(r.peak_rps), "mean": rate(r.mean_rps)} for r in traffic.rates}}
     elif traffic.slo.finish_within_us is not None:
         rates = {"requests": f"{_decimal(traffic.mean_rps * SECONDS_PER_DAY)}/day"}
@@ -182,7 +185,7 @@ def _class(traffic: TrafficClass, model: ModelSpec) -> dict[str, Tree]:
         **rates,
         input_tokens=_lengths(traffic.input_tokens),
         output_tokens=_lengths(traffic.output_tokens),
-        prefix={"reusable": share(traffic.reusable_prefix_ppm)},
+        prefix=_prefix(traffic),
         rejected_at_most=share(traffic.rejected_at_most_ppm),
         cut_short_at_most=share(traffic.cut_short_at_most_ppm),
         quality=_given(
@@ -191,6 +194,22 @@ def _class(traffic: TrafficClass, model: ModelSpec) -> dict[str, Tree]:
             needs_recall=_flag(quality.needs_recall),
         ),
         slo=promises,
+    )
+
+
+def _trace(use: TraceUse) -> dict[str, Tree]:
+    window = _given(start=_time(use.start_us or None), end=_time(use.end_us))
+    return _given(
+        trace=use.path, scale=_decimal(use.scale), peak_window=duration(use.peak_window_us), window=window or None
+    )
+
+
+def _prefix(traffic: TrafficClass) -> dict[str, Tree]:
+    prefix = traffic.prefix
+    return _given(
+        reusable=share(traffic.reusable_prefix_ppm),
+        working_set=None if prefix is None else tokens(prefix.working_set_tokens),
+        routing=None if prefix is None else prefix.routing,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.scenario.types import TrafficClass
-from planner.traffic.lengths import Histogram, histogram
+from planner.traffic.lengths import ClassLengths, Histogram, class_lengths
 from planner.traffic.trace import Trace
 
 FloatArray = NDArray[np.float64]
@@ -55,20 +55,22 @@ def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, sec
     Raises:
         ValueError: the class has no token lengths (a capacity table stands for them).
     """
-    if traffic.input_tokens is None or traffic.output_tokens is None:
+    lengths = class_lengths(traffic)
+    if lengths is None:
         raise ValueError(f"{traffic.name} has no token lengths.")
     rate = float(traffic.peak_rps)
     count = int(rate * seconds + 10 * (cv + 1) * (rate * seconds) ** 0.5 + 10)
     shape = 1 / cv**2
     arrivals = np.cumsum(rng.gamma(shape, 1 / (shape * rate), count))
     arrivals = arrivals[arrivals <= seconds]
+    prompts, outputs = _drawn_pairs(lengths, len(arrivals), rng)
     law = "Poisson arrivals" if cv == 1 else f"arrivals with a CV of {cv:g}"
     return Stream(
         class_name=traffic.name,
         arrival_s=arrivals,
-        prompt_tokens=_drawn(histogram(traffic.input_tokens), len(arrivals), rng),
-        output_tokens=_drawn(histogram(traffic.output_tokens), len(arrivals), rng),
-        source=f"{law} at {rate:.4g} requests/s, declared lengths",
+        prompt_tokens=prompts,
+        output_tokens=outputs,
+        source=f"{law} at {rate:.4g} requests/s, {'lengths of its trace' if lengths.joint else 'declared lengths'}",
         warm_up_s=min(WARM_UP_S, seconds / 6),
         reusable_ppm=traffic.reusable_prefix_ppm,
     )
@@ -93,6 +95,16 @@ def replayed(trace: Trace, class_name: str, *, scale: float = 1.0, reusable_ppm:
         hashes=hashes,
         hash_tokens=blocks.block_tokens if blocks is not None else 0,
     )
+
+
+def _drawn_pairs(lengths: ClassLengths, count: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Prompts and outputs: together where a trace says which go together, else each for itself."""
+    if not lengths.joint:
+        return _drawn(lengths.prompts, count, rng), _drawn(lengths.outputs, count, rng)
+    rows = [(prompt, *row) for (prompt, _), own in zip(lengths.prompts, lengths.joint, strict=True) for row in own]
+    table = np.array(rows, dtype=np.int64)
+    drawn = table[rng.choice(len(table), count, p=table[:, 2] / table[:, 2].sum())]
+    return drawn[:, 0], drawn[:, 1]
 
 
 def _drawn(lengths: Histogram, count: int, rng: np.random.Generator) -> IntArray:

@@ -53,8 +53,8 @@ Unit = tuple[TreeEdit, ...]
 """Edits that are tried together."""
 
 
-NAMES_A_FILE = ("ref", "capacity_table")
-"""Keys of a model whose value may be the path of a file."""
+NAMES_A_FILE = {("models", "ref"), ("models", "capacity_table"), ("traffic", "trace"), ("performance", "measured")}
+"""(block, key) whose value may be the path of a file, or a list of them."""
 
 SameFile = Callable[[TextNode, TextNode, str], bool]
 """Whether two equal values of such a key name files that say the same."""
@@ -81,7 +81,7 @@ def _differences(base: MapNode, head: MapNode, path: Path, same_file: SameFile) 
 
 
 def _names_a_file(path: Path, key: str) -> bool:
-    return (path[:1] == ("models",) and key in NAMES_A_FILE) or (*path, key) == ("performance", "measured")
+    return (*path[:1], key) in NAMES_A_FILE and len(path) <= 2
 
 
 def _same_files(old: Node, new: Node, key: str, same_file: SameFile) -> bool:

@@ -20,9 +20,10 @@ from planner.plan.types import Plan
 from planner.scenario.checks import Lookup
 from planner.scenario.resolve import overridden_tree, resolve_tree
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, TextNode
-from planner.scenario.types import Place, Scenario
+from planner.scenario.types import Place, Scenario, TraceUse
 from planner.scenario.written import written
 from planner.sweep.git_side import is_git_side, read_git
+from planner.traffic.trace_text import sha256
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,13 @@ def _is_plan(file: str) -> bool:
 
 @dataclass(frozen=True)
 class Language:
-    """Turns trees into scenarios; relative paths count from the file that each value was read from."""
+    """Turns trees into scenarios; relative paths count from the file that each value was read from.
+
+    `traces` are those that plans carry: their files need not be at hand.
+    """
 
     lookup: Lookup
+    traces: dict[str, TraceUse] = field(default_factory=dict)
 
     def scenario(self, root: MapNode) -> Scenario | None:
         """The scenario of a tree with its capacity tables and measured latencies, or None when it is none."""
@@ -124,7 +129,7 @@ class Language:
         if scenario is None:
             return None
         try:
-            return with_measured(attach(scenario))
+            return with_measured(attach(scenario, self.traces))
         except InputError:
             return None
 
@@ -138,7 +143,7 @@ def trees(base: Opened, head: Opened) -> tuple[Language, MapNode, MapNode]:
     language = Language(Lookup(Path(head.file).parent, preset_names()))
     if base.tree is not None and head.tree is not None:
         return language, base.tree, head.tree
-    return language, _normal(base, language.lookup), _normal(head, language.lookup)
+    return language, _normal(base, language), _normal(head, language)
 
 
 def same_contents(language: Language, old: TextNode, new: TextNode, key: str) -> bool:
@@ -146,14 +151,23 @@ def same_contents(language: Language, old: TextNode, new: TextNode, key: str) ->
     if key == "ref":
         return language.lookup.model(old) == language.lookup.model(new)
     paths = [language.lookup.file(node) for node in (old, new)]
+    known = [language.traces.get(str(path)) for path in paths]
     try:
+        if key == "trace" and any(known):
+            return len({_trace_hash(path, kept) for path, kept in zip(paths, known, strict=True)}) == 1
         return paths[0] == paths[1] or paths[0].read_bytes() == paths[1].read_bytes()
     except OSError:
         return False
 
 
-def _normal(side: Opened, lookup: Lookup) -> MapNode:
-    """The normal form. Capacity tables are written out again, and a user's own model keeps the facts of the side."""
+def _trace_hash(path: Path, kept: TraceUse | None) -> str:
+    return kept.facts.sha256 if kept is not None and kept.facts is not None else sha256(path)
+
+
+def _normal(side: Opened, language: Language) -> MapNode:
+    """The normal form. Capacity tables are written out again; a user's own model keeps the facts of the side, and so
+    does a trace, for which an empty file stands."""
+    lookup = language.lookup
     root = written(side.scenario, str(side.folder / "scenario.yaml"))
     for number, (name, model) in enumerate(side.scenario.models.items()):
         if model.facts is not None and model.facts.id not in catalog.model_ids():
@@ -172,6 +186,15 @@ def _normal(side: Opened, lookup: Lookup) -> MapNode:
             root = _put(root, ("models", name, "capacity_table"), leaf)
     if side.scenario.performance.runs:
         root = _put(root, ("performance", "measured"), _profiles(side))
+    for name, traffic in side.scenario.traffic.items():
+        if traffic.trace is not None:
+            folder = side.folder / f"traffic-{name}"
+            folder.mkdir(exist_ok=True)
+            path = folder / Path(traffic.trace.path).name
+            path.touch()
+            language.traces[str(path.absolute())] = traffic.trace
+            leaf = TextNode(path.name, True, Place(str(folder / "scenario.yaml"), 1, 1))
+            root = _put(root, ("traffic", name, "trace"), leaf)
     return root
 
 

@@ -2,21 +2,22 @@
 serves.
 
 A histogram is a tuple of (tokens, weight in ppm), short to long; its weights are integers that add up
-exactly.
+exactly. Where lengths come from a trace, each prompt length has its own outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import exp, log
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from planner.scenario.types import Lengths
+from planner.scenario.types import Lengths, TrafficClass
+from planner.traffic.joint import in_ppm, pairs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,18 +40,52 @@ Histogram = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
+class ClassLengths:
+    """Prompts and outputs of a class. `joint` has the outputs of each prompt, with weights that add up to the prompt's;
+    it is empty where prompt and output lengths are independent."""
+
+    prompts: Histogram
+    outputs: Histogram
+    joint: tuple[Histogram, ...] = ()
+
+    @property
+    def mean_output_tokens(self) -> Fraction:
+        """Mean output of a request."""
+        return Fraction(sum(tokens * weight for tokens, weight in self.outputs), PPM)
+
+    @property
+    def mean_prompt_tokens(self) -> Fraction:
+        """Mean prompt of a request."""
+        return Fraction(sum(tokens * weight for tokens, weight in self.prompts), PPM)
+
+
+@dataclass(frozen=True)
 class Band:
     """Requests of a class with prompts in (lower, upper]. Weights are ppm of the class's requests.
 
-    `prompts` add up to `weight_ppm`; `outputs` are those of the whole class and add up to a million, as
-    prompt and output lengths are independent.
+    `prompts` add up to `weight_ppm`. `outputs` are those of the whole class and add up to a million where prompt and
+    output lengths are independent; with `joint`, the outputs of each prompt, they are the band's own.
     """
 
     lower_tokens: int
     upper_tokens: int
     weight_ppm: int
-    prompts: Histogram
-    outputs: Histogram
+    prompts: Histogram = field(hash=False)
+    outputs: Histogram = field(hash=False)
+    joint: tuple[Histogram, ...] = field(default=(), hash=False)
+
+    @property
+    def mean_output_tokens(self) -> Fraction:
+        """Mean output of a request of the band."""
+        weight = sum(weight for _, weight in self.outputs)
+        return Fraction(sum(tokens * weight for tokens, weight in self.outputs), weight)
+
+    def outputs_by_prompt(self) -> Iterator[tuple[int, int, Histogram]]:
+        """(prompt, factor, outputs): the weight of a pair is its output's weight times the factor."""
+        if self.joint:
+            yield from ((tokens, 1, own) for (tokens, _), own in zip(self.prompts, self.joint, strict=True))
+        else:
+            yield from ((tokens, weight, self.outputs) for tokens, weight in self.prompts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,21 +139,73 @@ def histogram(lengths: Lengths) -> Histogram:
     return tuple(sorted(merged.items()))
 
 
-def bands(inputs: Histogram, outputs: Histogram, cuts: Sequence[int]) -> tuple[Band, ...]:
+def class_lengths(traffic: TrafficClass) -> ClassLengths | None:
+    """The lengths of a class: of its trace, or of its percentiles; None where a capacity table stands for them."""
+    if traffic.trace is not None:
+        return None if traffic.trace.facts is None else trace_lengths(traffic.trace.facts.lengths)
+    if traffic.input_tokens is None or traffic.output_tokens is None:
+        return None
+    return ClassLengths(histogram(traffic.input_tokens), histogram(traffic.output_tokens))
+
+
+@cache
+def trace_lengths(texts: tuple[str, ...]) -> ClassLengths:
+    """The joint lengths of a trace, from the texts that a plan carries.
+
+    >>> found = trace_lengths(("12 7", "374 44*2 109"))
+    >>> found.prompts, found.joint[1]
+    (((12, 250000), (374, 750000)), ((44, 500000), (109, 250000)))
+    """
+    pairs = pairs_of(texts)
+    rows: dict[int, list[tuple[int, int]]] = {}
+    for (prompt, output, _), weight in zip(pairs, in_ppm([count for *_, count in pairs]), strict=True):
+        if weight:
+            rows.setdefault(prompt, []).append((output, weight))
+    joint = tuple(tuple(row) for row in rows.values())
+    prompts = tuple((prompt, sum(weight for _, weight in row)) for prompt, row in rows.items())
+    return ClassLengths(prompts, _summed(joint), joint)
+
+
+def _summed(parts: Sequence[Histogram]) -> Histogram:
+    """One histogram of many."""
+    merged: dict[int, int] = {}
+    for tokens, weight in chain.from_iterable(parts):
+        merged[tokens] = merged.get(tokens, 0) + weight
+    return tuple(sorted(merged.items()))
+
+
+def bands(lengths: ClassLengths, cuts: Sequence[int]) -> tuple[Band, ...]:
     """Cut a class into bands on the prompt length, which the router knows; a cut belongs to the band below.
 
-    >>> [band.weight_ppm for band in bands(((10, 600_000), (90, 400_000)), ((5, 1_000_000),), [50, 70])]
+    >>> lengths = ClassLengths(((10, 600_000), (90, 400_000)), ((5, 1_000_000),))
+    >>> [band.weight_ppm for band in bands(lengths, [50, 70])]
     [600000, 400000]
     """
-    longest = inputs[-1][0]
+    longest = lengths.prompts[-1][0]
     inner = sorted({cut for cut in cuts if 0 < cut < longest})
     edges = [0, *inner, longest]
     found = []
     for lower, upper in pairwise(edges):
-        prompts = tuple((tokens, weight) for tokens, weight in inputs if lower < tokens <= upper)
-        if prompts:
-            found.append(Band(lower, upper, sum(weight for _, weight in prompts), prompts, outputs))
+        own = [at for at, (tokens, _) in enumerate(lengths.prompts) if lower < tokens <= upper]
+        if own:
+            found.append(_band(lengths, lower, upper, own))
     return tuple(found)
+
+
+def _band(lengths: ClassLengths, lower: int, upper: int, own: Sequence[int]) -> Band:
+    prompts = tuple(lengths.prompts[at] for at in own)
+    joint = tuple(lengths.joint[at] for at in own) if lengths.joint else ()
+    outputs = _summed(joint) if joint else lengths.outputs
+    return Band(lower, upper, sum(weight for _, weight in prompts), prompts, outputs, joint)
+
+
+def joined(parts: Sequence[Band]) -> Band:
+    """Adjacent bands as one."""
+    prompts = tuple(row for part in parts for row in part.prompts)
+    joint = tuple(row for part in parts for row in part.joint)
+    outputs = _summed(joint) if joint else parts[0].outputs
+    weight = sum(part.weight_ppm for part in parts)
+    return Band(parts[0].lower_tokens, parts[-1].upper_tokens, weight, prompts, outputs, joint)
 
 
 @cache
@@ -131,6 +218,8 @@ def served(band: Band, context_limit_tokens: int, reusable_prefix_ppm: int = 0) 
     """
     import numpy as np
 
+    if band.joint:
+        return _served_pairs(band, context_limit_tokens, reusable_prefix_ppm)
     prompts, prompt_weights = _columns(band.prompts)
     outputs, output_weights = _columns(band.outputs)
     fits = prompts < context_limit_tokens
@@ -148,7 +237,7 @@ def served(band: Band, context_limit_tokens: int, reusable_prefix_ppm: int = 0) 
     steps = kept - 1
     mean_steps = float((joint * steps).sum())
     resident = float((joint * (steps * prompt[:, None] + kept * steps / 2)).sum())
-    new = np.maximum(prompt * ((PPM - reusable_prefix_ppm) / PPM), np.minimum(prompt, 1.0))
+    new = _new_tokens(prompt, reusable_prefix_ppm)
     return Served(
         rejected=rejected,
         cut_short=Fraction(cut_weight, total * output_total),
@@ -167,6 +256,13 @@ def spans(band: Band, context_limit_tokens: int) -> tuple[FloatArray, FloatArray
     """Prompt tokens, answer tokens (cut at the limit) and probability of what a limit serves, pair by pair."""
     import numpy as np
 
+    if band.joint:
+        counts = [len(row) for row in band.joint]
+        tokens, weight = _columns(tuple(chain.from_iterable(band.joint)))
+        prompt = np.repeat([tokens for tokens, _ in band.prompts], counts)
+        fits = prompt < context_limit_tokens
+        kept = np.minimum(tokens[fits], context_limit_tokens - prompt[fits]).astype(np.float64)
+        return prompt[fits].astype(np.float64), kept, weight[fits] / weight[fits].sum()
     prompts, prompt_weights = _columns(band.prompts)
     outputs, output_weights = _columns(band.outputs)
     fits = prompts < context_limit_tokens
@@ -174,6 +270,48 @@ def spans(band: Band, context_limit_tokens: int) -> tuple[FloatArray, FloatArray
     output = np.minimum(np.tile(outputs, int(fits.sum())), context_limit_tokens - prompt)
     weight = np.outer(prompt_weights[fits], output_weights).ravel().astype(np.float64)
     return prompt, output, weight / weight.sum()
+
+
+def _served_pairs(band: Band, context_limit_tokens: int, reusable_prefix_ppm: int) -> Served:
+    """The same where each prompt has outputs of its own."""
+    import numpy as np
+
+    prompts, prompt_weights = _columns(band.prompts)
+    outputs, weights = _columns(tuple(chain.from_iterable(band.joint)))
+    prompt_of = np.repeat(prompts, [len(row) for row in band.joint])
+    total = int(prompt_weights.sum())
+    fits, whole = prompts < context_limit_tokens, prompt_of < context_limit_tokens
+    served_weight = int(prompt_weights[fits].sum())
+    room = context_limit_tokens - prompt_of[whole]
+    cut_weight = int(weights[whole][outputs[whole] > room].sum())
+    joint = weights[whole] / max(1, served_weight)
+    kept = np.minimum(outputs[whole], room).astype(np.float64)
+    steps = kept - 1
+    mean_steps = float(joint @ steps)
+    resident = float(joint @ (steps * prompt_of[whole] + kept * steps / 2))
+    prompt = prompts[fits].astype(np.float64)
+    probabilities = prompt_weights[fits] / max(1, served_weight)
+    new = _new_tokens(prompt, reusable_prefix_ppm)
+    return Served(
+        rejected=Fraction(total - served_weight, total),
+        cut_short=Fraction(cut_weight, total),
+        new_tokens=new,
+        cached_tokens=prompt - new,
+        probabilities=probabilities,
+        mean_prompt_tokens=float(probabilities @ prompt),
+        mean_output_tokens=float(joint @ kept),
+        mean_decode_steps=mean_steps,
+        resident_tokens=resident / mean_steps if mean_steps > 0 else 0.0,
+        harmonic_decode_steps=_harmonic_steps(joint, kept),
+    )
+
+
+def _new_tokens(prompts: FloatArray, reusable_prefix_ppm: int) -> FloatArray:
+    """Prompt tokens that are computed, at least one of each prompt."""
+    import numpy as np
+
+    new: FloatArray = np.maximum(prompts * ((PPM - reusable_prefix_ppm) / PPM), np.minimum(prompts, 1.0))
+    return new
 
 
 def _harmonic_steps(joint: FloatArray, outputs: FloatArray) -> float | None:

@@ -84,7 +84,9 @@ def test_the_mean_over_steps_bounds_the_brute_force_one(
 ) -> None:
     """Never below the sum over single steps, and above it by less than a stretch of steps can hide."""
     exact = brute(codec, prompts, outputs, 1000)
-    found = mean_block_tokens(codec, (2, 64), tuple(sorted(prompts.items())), tuple(sorted(outputs.items())), 1000, 16)
+    answers = tuple(sorted(outputs.items()))
+    requests = [(prompt, weight, answers) for prompt, weight in sorted(prompts.items())]
+    found = mean_block_tokens(codec, (2, 64), requests, 1000, 16)
     assert exact <= found * (1 + 1e-12)
     assert found <= exact + 32
 

@@ -171,7 +171,7 @@ def test_editors_accept_good_scenarios(path: Path, schema: Schema) -> None:
             "format-2",
             "everything-missing",
         ),
-        *("missing-physics-keys", "flag-yes", "integer-zero", "empty-blocks", "objective", "reserved-trace"),
+        *("missing-physics-keys", "flag-yes", "integer-zero", "empty-blocks", "objective", "trace-window-empty"),
     ],
 )
 def test_editors_refuse_bad_scenarios(name: str, schema: Schema, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.scenario.types import Lengths
-from planner.traffic.lengths import Band, Histogram, bands, histogram, served
+from planner.traffic.lengths import Band, ClassLengths, Histogram, bands, histogram, served
 
 CHAT = Lengths(((500_000, 900), (950_000, 6_000), (990_000, 14_000)), 30_000)
 ANSWERS = Lengths(((500_000, 320), (950_000, 900), (990_000, 1_800)), 4_096)
@@ -96,7 +96,7 @@ def test_azure_conversation() -> None:
     outputs = histogram(Lengths(((500_000, 129), (950_000, 451), (990_000, 601)), 1_000))
     assert sum(tokens * weight for tokens, weight in prompts) / 1e6 == pytest.approx(1_155, rel=0.25)
     assert sum(tokens * weight for tokens, weight in outputs) / 1e6 == pytest.approx(211, rel=0.25)
-    band = bands(prompts, outputs, [])[0]
+    band = bands(ClassLengths(prompts, outputs), [])[0]
     assert float(served(band, 4_143).rejected) == pytest.approx(0.01, abs=0.0005)
     assert float(served(band, 2_048).rejected) == pytest.approx(0.140, abs=0.07)
     assert float(served(band, 4_096).rejected) == pytest.approx(0.0215, abs=0.02)
@@ -107,7 +107,7 @@ def test_azure_conversation() -> None:
 @given(_histograms(), _histograms(), st.lists(st.integers(-5, 600), max_size=4))
 def test_bands_partition_the_prompts(inputs: Histogram, outputs: Histogram, cuts: list[int]) -> None:
     """Every prompt is in exactly one band, inside its bounds, and no two bands share a side of a cut."""
-    parts = bands(inputs, outputs, cuts)
+    parts = bands(ClassLengths(inputs, outputs), cuts)
     assert tuple(row for band in parts for row in band.prompts) == inputs
     for band in parts:
         assert band.weight_ppm == sum(weight for _, weight in band.prompts)
@@ -122,7 +122,7 @@ def test_bands_partition_the_prompts(inputs: Histogram, outputs: Histogram, cuts
 @given(_histograms(), _histograms(), st.integers(1, 1_100), st.integers(0, 1_000_000))
 def test_served_by_brute_force(inputs: Histogram, outputs: Histogram, limit: int, reusable_prefix_ppm: int) -> None:
     """Shares and moments agree with an enumeration of every (prompt, output) pair in exact arithmetic."""
-    band = bands(inputs, outputs, [])[0]
+    band = bands(ClassLengths(inputs, outputs), [])[0]
     pairs = [(p, o, wp * wo) for p, wp in inputs for o, wo in outputs]
     total = Fraction(10**12)
     kept = [(p, min(o, limit - p), w) for p, o, w in pairs if p < limit]
@@ -163,14 +163,14 @@ def test_limits_at_the_edges() -> None:
 
 def test_resident_context_is_length_biased() -> None:
     """A running request is more likely one with a long answer, so it holds more than E[P] + E[O] / 2."""
-    band = bands(histogram(CHAT), histogram(ANSWERS), [])[0]
+    band = bands(ClassLengths(histogram(CHAT), histogram(ANSWERS)), [])[0]
     result = served(band, 65_536)
     assert result.resident_tokens > result.mean_prompt_tokens + result.mean_output_tokens / 2
 
 
 def test_prefix_hits_split_prompts_and_keep_their_kv() -> None:
     """A reusable prefix of 35 % moves 35 % of every prompt to cached and changes no resident context."""
-    band = bands(histogram(CHAT), histogram(ANSWERS), [])[0]
+    band = bands(ClassLengths(histogram(CHAT), histogram(ANSWERS)), [])[0]
     plain, hits = served(band, 65_536), served(band, 65_536, 350_000)
     np.testing.assert_allclose(hits.new_tokens, 0.65 * plain.new_tokens)
     np.testing.assert_allclose(hits.new_tokens + hits.cached_tokens, plain.new_tokens)
@@ -180,7 +180,7 @@ def test_prefix_hits_split_prompts_and_keep_their_kv() -> None:
 
 def test_truncation_of_the_design_example() -> None:
     """With a limit of 8,192 the class loses its prompts past 8,191 tokens and cuts few answers."""
-    rows = bands(histogram(CHAT), histogram(ANSWERS), [8_192 - 4_096, 8_191])
+    rows = bands(ClassLengths(histogram(CHAT), histogram(ANSWERS)), [8_192 - 4_096, 8_191])
     results = [served(band, 8_192) for band in rows]
     assert [result.rejected for result in results] == [0, 0, 1]
     assert results[0].cut_short == 0

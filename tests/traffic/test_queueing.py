@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from planner.catalog.types import Bottleneck
 from planner.scenario.types import Lengths
-from planner.traffic.lengths import Band, Histogram, Served, bands, histogram, served
+from planner.traffic.lengths import Band, ClassLengths, Histogram, Served, bands, histogram, served
 from planner.traffic.queueing import (
     ReplicaTiming,
     capacity,
@@ -44,7 +44,7 @@ CODE = (
 
 
 def _served(prompts: Histogram, outputs: Histogram, limit: int = 65_536, reusable_ppm: int = 0) -> Served:
-    return served(bands(prompts, outputs, [])[0], limit, reusable_ppm)
+    return served(bands(ClassLengths(prompts, outputs), [])[0], limit, reusable_ppm)
 
 
 def _constant(prompt: int, output: int) -> Served:
