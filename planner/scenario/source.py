@@ -21,7 +21,7 @@ from planner.errors import Diagnostic
 from planner.scenario.types import Place
 from planner.units import quote
 
-MAX_FILE_BYTES = 1 << 20
+MAX_FILE_BYTES = 8 << 20
 """A scenario of a hundred lines has some 5 KB; a mebibyte is far beyond any that people maintain."""
 MAX_DEPTH = 64
 """The language itself nests six levels deep."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import lcm
@@ -86,11 +87,12 @@ def _plain(scenario: Scenario, table: CandidateTable) -> Program:
         for index, group in enumerate(groups)
         for pool in group.pools
     )
+    demands = _demands_of(table)
+    survived = [loss for loss in losses(scenario) if loss.nodes is not None]
     columns = tuple(
         column
         for candidate in table.candidates
-        for index, group in enumerate(groups)
-        if (column := _column(scenario, table, candidate, index, group)) is not None
+        for column in _columns(scenario, table, candidate, groups, demands, survived)
     )
     return Program(
         items=tuple(Item(item.name, item.model) for item in table.items),
@@ -114,47 +116,66 @@ def column_name(candidate: Candidate, group: PoolGroup) -> str:
     return f"{candidate.config.name}@{group.region}x{group.gpus_per_node}"
 
 
-def _column(
-    scenario: Scenario, table: CandidateTable, candidate: Candidate, index: int, group: PoolGroup
-) -> Column | None:
+def _columns(
+    scenario: Scenario,
+    table: CandidateTable,
+    candidate: Candidate,
+    groups: tuple[PoolGroup, ...],
+    demands: Mapping[int, Sequence[int]],
+    survived: Sequence[Loss],
+) -> Iterator[Column]:
+    """A candidate on every group that can hold it. Load rows are one object on all of them: there are many groups."""
     config = candidate.config
-    if config.gpu != group.gpu or config.gpus > group.gpus_per_node:
-        return None
-    nodes = sum(pool.committed_nodes + pool.available_nodes for pool in group.pools) - scenario.reserve.spare_nodes
-    stock = nodes * (group.gpus_per_node // config.gpus)
-    if stock <= 0:
-        return None
+    fitting = [(index, g) for index, g in enumerate(groups) if g.gpu == config.gpu and config.gpus <= g.gpus_per_node]
+    if not fitting:
+        return
     rows = ROW_NAMES if candidate.memory else ROW_NAMES[:1]
     loads = tuple(
         Load(name, candidate.capacity, tuple((k, load.amount(name)) for k, load in candidate.loads)) for name in rows
     )
-    need = max(_most(table, dict(row.use), row.capacity) for row in loads)
-    lost = [loss.replicas(group, config.gpus, stock) for loss in losses(scenario) if loss.nodes is not None]
-    wanted = max(need, scenario.models[config.model].replicas.min, 1) + max(scenario.reserve.spare_replicas, *lost, 0)
-    return Column(
-        name=column_name(candidate, group),
-        model=config.model,
-        config=config.name,
-        group=index,
-        gpus=config.gpus,
-        upper=min(stock, wanted),
-        loads=loads,
-        losses=tuple((k, table.items[k].output_tokens_per_s * load.loss_ppm) for k, load in candidate.loads),
-    )
+    quality = tuple((k, table.items[k].output_tokens_per_s * load.loss_ppm) for k, load in candidate.loads)
+    need = max(_most(table, dict(row.use), row.capacity, demands) for row in loads)
+    for index, group in fitting:
+        nodes = sum(pool.committed_nodes + pool.available_nodes for pool in group.pools) - scenario.reserve.spare_nodes
+        stock = nodes * (group.gpus_per_node // config.gpus)
+        if stock <= 0:
+            continue
+        lost = [loss.replicas(group, config.gpus, stock) for loss in survived]
+        spared = max(scenario.reserve.spare_replicas, *lost, 0)
+        yield Column(
+            name=column_name(candidate, group),
+            model=config.model,
+            config=config.name,
+            group=index,
+            gpus=config.gpus,
+            upper=min(stock, max(need, scenario.models[config.model].replicas.min, 1) + spared),
+            loads=loads,
+            losses=quality,
+        )
 
 
-def _most(table: CandidateTable, amounts: dict[int, int], capacity: int) -> int:
+def _demands_of(table: CandidateTable) -> dict[int, list[int]]:
+    """The demands that each item covers."""
+    found: dict[int, list[int]] = {}
+    for d, demand in enumerate(table.demands):
+        for k in demand.items:
+            found.setdefault(k, []).append(d)
+    return found
+
+
+def _most(
+    table: CandidateTable, amounts: Mapping[int, int], capacity: int, demands: Mapping[int, Sequence[int]]
+) -> int:
     """Replicas that carry everything that may run on a column: no plan needs more of it.
 
     Each band counts with the heaviest item that contains it, by the band's part of that item.
     """
-    total = Fraction(0)
-    for demand in table.demands:
-        parts = [
-            Fraction(amounts[k] * demand.weight_ppm, table.items[k].weight_ppm) for k in demand.items if k in amounts
-        ]
-        total += max(parts, default=Fraction(0))
-    return -int(-total // capacity)
+    heaviest: dict[int, Fraction] = {}
+    for k, amount in amounts.items():
+        for d in demands[k]:
+            part = Fraction(amount * table.demands[d].weight_ppm, table.items[k].weight_ppm)
+            heaviest[d] = max(part, heaviest.get(d, part))
+    return -int(-sum(heaviest.values(), Fraction(0)) // capacity)
 
 
 def _node_limits(scenario: Scenario, pools: tuple[PoolNodes, ...]) -> tuple[NodeLimit, ...]:
@@ -183,24 +204,19 @@ def _integers(name: str, most: Fraction, use: list[tuple[int, Fraction]]) -> Nod
 
 def _share_limits(scenario: Scenario, table: CandidateTable, columns: tuple[Column, ...]) -> tuple[ShareLimit, ...]:
     """Promised shares: sum over bands and columns of band share x part rejected (or cut short) x routed share."""
-    loads = {candidate.config.name: dict(candidate.loads) for candidate in table.candidates}
+    loads = {candidate.config.name: candidate.loads for candidate in table.candidates}
+    used: dict[tuple[str, str], list[tuple[int, int, Fraction]]] = {}
+    for c, column in enumerate(columns):
+        for k, load in loads[column.config]:
+            item = table.items[k]
+            for key, part in (("rejected", load.rejected), ("cut_short", load.cut_short)):
+                if part:
+                    used.setdefault((item.class_name, key), []).append((k, c, part * item.weight_ppm))
     rows = []
-    for name, traffic in sorted(scenario.traffic.items()):
-        own = [k for k, item in enumerate(table.items) if item.class_name == name]
-        for key, limit in (
-            ("rejected", traffic.rejected_at_most_ppm),
-            ("cut_short", traffic.cut_short_at_most_ppm),
-        ):
-            use = [
-                (k, c, part)
-                for c, column in enumerate(columns)
-                for k in own
-                if k in loads[column.config]
-                and (part := getattr(loads[column.config][k], key) * table.items[k].weight_ppm)
-            ]
-            if not use:
-                continue
-            scale = lcm(*(part.denominator for _, _, part in use))
-            ints = tuple((k, c, int(part * scale)) for k, c, part in use)
-            rows.append(ShareLimit(f"traffic.{name}.{key}_at_most", limit * scale, ints))
+    for (name, key), use in sorted(used.items(), key=lambda entry: (entry[0][0], entry[0][1] != "rejected")):
+        traffic = scenario.traffic[name]
+        limit = traffic.rejected_at_most_ppm if key == "rejected" else traffic.cut_short_at_most_ppm
+        scale = lcm(*(part.denominator for _, _, part in use))
+        ints = tuple((k, c, int(part * scale)) for k, c, part in use)
+        rows.append(ShareLimit(f"traffic.{name}.{key}_at_most", limit * scale, ints))
     return tuple(rows)

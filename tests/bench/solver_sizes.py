@@ -10,7 +10,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything a scenario has. `spread` is how many classes a model has at most, at least 1."""
+    """How much of everything a scenario has. `choices` is how many weights, and how many presets, a model may use."""
 
     models: int
     classes: int
@@ -18,13 +18,14 @@ class Size:
     regions: int
     tiers: int
     nodes: int
+    choices: int
 
 
 SIZES = {
-    "small": Size(models=2, classes=4, gpus=3, regions=1, tiers=2, nodes=4),
-    "medium": Size(models=5, classes=20, gpus=8, regions=4, tiers=3, nodes=8),
-    "large": Size(models=50, classes=500, gpus=15, regions=10, tiers=3, nodes=30),
-    "huge": Size(models=300, classes=5_000, gpus=15, regions=20, tiers=3, nodes=100),
+    "small": Size(models=2, classes=4, gpus=3, regions=1, tiers=2, nodes=4, choices=2),
+    "medium": Size(models=5, classes=20, gpus=8, regions=4, tiers=3, nodes=8, choices=2),
+    "large": Size(models=50, classes=500, gpus=8, regions=6, tiers=3, nodes=40, choices=1),
+    "huge": Size(models=300, classes=5_000, gpus=6, regions=6, tiers=3, nodes=300, choices=1),
 }
 
 GPUS = {
@@ -47,7 +48,7 @@ TIERS = (("reserved", 0.62), ("on-demand", 1.0), ("spot", 0.41))
 def scenario_text(size: str, seed: int) -> str:
     """The scenario of a size and seed as YAML."""
     shape, rng = SIZES[size], random.Random(f"{size}-{seed}")
-    models = {f"model-{m:03}": _model(MODELS[m % len(MODELS)]) for m in range(shape.models)}
+    models = {f"model-{m:03}": _model(MODELS[m % len(MODELS)], shape.choices) for m in range(shape.models)}
     owners = [*range(shape.models), *(rng.randrange(shape.models) for _ in range(shape.classes - shape.models))]
     traffic = {f"class-{k:04}": _traffic(rng, f"model-{m:03}") for k, m in enumerate(sorted(owners))}
     inventory = {}
@@ -78,15 +79,15 @@ def scenario_text(size: str, seed: int) -> str:
     )
 
 
-def _model(ref: str) -> dict[str, object]:
+def _model(ref: str, choices: int) -> dict[str, object]:
     return {
         "ref": ref,
         "engine": "vllm@0.24",
-        "weights": ["bf16", "fp8"],
+        "weights": ["fp8", "bf16"][:choices],
         "parallel": ["tp1", "tp2", "tp4", "tp8"],
         "context_limit": ["8Ki"],
         "max_batch": {"min": 16, "max": 256},
-        "kv_presets": ["bf16", "fp8"],
+        "kv_presets": ["fp8", "bf16"][:choices],
     }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.solver.program import Program
+from planner.solver.program import Column, Program
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -86,23 +86,25 @@ def flatten(program: Program) -> Flat:
     limits = {m.model: m.replicas_max for m in program.models if m.replicas_max is not None}
     models = tuple(sorted({column.model for column in program.columns}))
     place = {name: index for index, name in enumerate(models)}
-    columns, items, loads, starts, upper = [], [], [], [0], []
     rows = max((len(column.loads) for column in program.columns), default=1)
+    columns, items, loads, starts, upper = [], [], [], [0], []
+    known: dict[int, tuple[Ints, Floats]] = {}
     for c, column in enumerate(program.columns):
         stock = max(0, nodes[column.group]) * (program.groups[column.group].gpus_per_node // column.gpus)
         upper.append(max(0, min(column.upper, stock, limits.get(column.model, column.upper))))
-        amounts = [(dict(load.use), load.capacity) for load in column.loads]
-        for k, _ in column.losses:
-            columns.append(c)
-            items.append(k)
-            row = [amount.get(k, 0) / capacity for amount, capacity in amounts]
-            loads.append(row + [0.0] * (rows - len(row)))
-        starts.append(len(columns))
+        # Columns of one configuration on several groups share their load rows: computed once.
+        if id(column.loads) not in known:
+            known[id(column.loads)] = _loads(column, rows)
+        own, load = known[id(column.loads)]
+        columns.append(np.full(len(own), c, dtype=np.int64))
+        items.append(own)
+        loads.append(load)
+        starts.append(starts[-1] + len(own))
     cover = [(k, d) for d, demand in enumerate(program.demand_rows) for k in demand.items]
     return Flat(
-        column=np.array(columns, dtype=np.int64),
-        item=np.array(items, dtype=np.int64),
-        load=np.array(loads, dtype=np.float64).reshape(len(columns), rows),
+        column=np.concatenate([np.zeros(0, dtype=np.int64), *columns]),
+        item=np.concatenate([np.zeros(0, dtype=np.int64), *items]),
+        load=np.concatenate([np.zeros((0, rows)), *loads]),
         start=np.array(starts, dtype=np.int64),
         group=np.array([column.group for column in program.columns], dtype=np.int64),
         gpus=np.array([column.gpus for column in program.columns], dtype=np.int64),
@@ -114,3 +116,13 @@ def flatten(program: Program) -> Flat:
         items=len(program.items),
         demands=len(program.demand_rows),
     )
+
+
+def _loads(column: Column, rows: int) -> tuple[Ints, Floats]:
+    """The items of a column and their amounts over one replica's capacity, one row each, padded with zeros."""
+    own = np.array([k for k, _ in column.losses], dtype=np.int64)
+    load = np.zeros((len(own), rows))
+    for r, row in enumerate(column.loads):
+        amounts = dict(row.use)
+        load[:, r] = [amounts.get(k, 0) / row.capacity for k in own.tolist()]
+    return own, load
