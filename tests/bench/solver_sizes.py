@@ -37,9 +37,10 @@ GPUS = {
 """GPUs a node and a list price per GPU and hour, of the order of public prices; the seed varies it by region."""
 
 MODELS = (
-    "llama-3.1-8b", "qwen3-32b", "llama-3.3-70b-instruct", "mixtral-8x7b", "gemma-2-9b", "gpt-oss-20b",
-    "mistral-7b", "gemma-2-27b", "llama-3.1-70b", "codellama-34b",
+    "llama-3.1-8b", "qwen3-32b", "llama-3.3-70b-instruct", "qwen2.5-14b", "qwen3-8b",
+    "qwen2.5-72b", "mistral-7b", "qwen2.5-32b", "llama-3.1-70b", "codellama-34b",
 )  # fmt: skip
+"""Dense models: every engine, weight type and preset of the scenarios has latencies for them."""
 
 TIERS = (("reserved", 0.62), ("on-demand", 1.0), ("spot", 0.41))
 """Price tiers as factors of the list price: all by the node, none committed."""

@@ -54,16 +54,20 @@ class Flat:
         )
         return worth
 
-    def value(self, need: Floats) -> Floats:
-        """At most what one replica of each column can earn: a fractional knapsack for each load row, the least of them.
+    def value(self, need: Floats, mix: Floats) -> Floats:
+        """At most what one replica of each column can earn: the least of a few fractional knapsacks.
+
+        One for each load row and one for a mix of them, which is what a replica pays with that is full in several.
 
         Args:
             need: What each pair's item brings when it runs whole on this column; below 0 it stays away.
+            mix: For each column the weights of its load rows, which add up to 1.
         """
         columns = len(self.start) - 1
         positive = np.maximum(need, 0.0)
         least: Floats = np.bincount(self.column, weights=positive, minlength=columns).astype(float)
-        for row in self.load.T:
+        mixed = (self.load * mix[self.column]).sum(axis=1)
+        for row in (*self.load.T, mixed):
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.where(row > 0, positive / row, np.inf)
             order = np.lexsort((-ratio, self.column))
@@ -119,10 +123,19 @@ def flatten(program: Program) -> Flat:
 
 
 def _loads(column: Column, rows: int) -> tuple[Ints, Floats]:
-    """The items of a column and their amounts over one replica's capacity, one row each, padded with zeros."""
+    """The items of a column and their amounts over one replica's capacity, one row each.
+
+    A row that another one implies by asking for more of every item is all zeros, as are rows that a column lacks.
+    """
     own = np.array([k for k, _ in column.losses], dtype=np.int64)
     load = np.zeros((len(own), rows))
     for r, row in enumerate(column.loads):
         amounts = dict(row.use)
         load[:, r] = [amounts.get(k, 0) / row.capacity for k in own.tolist()]
+    kept: list[int] = []
+    for r in sorted(range(rows), key=lambda r: -float(load[:, r].sum())):
+        if any((load[:, r] <= load[:, other]).all() for other in kept):
+            load[:, r] = 0.0
+        else:
+            kept.append(r)
     return own, load

@@ -15,6 +15,7 @@ Source: Geoffrion (1974), as in `prices`; Savelsbergh, "Preprocessing and probin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 
@@ -44,13 +45,9 @@ class ModelBounds:
         self.scale = 1 << max(0, (PRICE_SIZE // max(1, ceil(highest))).bit_length() - 1)
         self.groups = rational(prices.groups, self.scale)
         self._price = np.array([float(price) for price in self.groups])
-        self.slack = slacks(flat, prices.demands, self._price)
+        self.slack = slacks(flat, prices.demands, self._price, prices.mix)
         self.rest = free_nodes(program, weights, self.groups, rational(prices.limits))
-        self.models = model_bounds(
-            program,
-            Prices(prices.demands, self._price, prices.limits, self.slack, prices.value, prices.complete),
-            self.groups,
-        )
+        self.models = model_bounds(program, replace(prices, groups=self._price, slack=self.slack), self.groups)
         self.relaxed = dict(self.models)
         self.closed: set[str] = set()
 

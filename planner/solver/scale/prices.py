@@ -1,9 +1,9 @@
 """Prices of demands, GPUs and limits: the linear relaxation of a whole program, solved by column pricing.
 
-The relaxation holds demands, load rows, `f <= y` where one replica could take a whole item, packing by GPUs, stock and
-node limits. It starts with a few columns an item; what the others could earn at its duals (a fractional knapsack a
-column) says which of them join, until none does. GLOP keeps its basis between rounds. On 76,000 columns that takes 4 s,
-where seven solves from scratch took 30.
+The relaxation holds demands, load rows, `f <= y` where a solution breaks it, packing by GPUs, stock and node limits. It
+starts with a few columns an item; what the others could earn at its duals (fractional knapsacks, `flat`) says which of
+them join, until none does. GLOP keeps its basis between rounds. On 76,000 columns that takes some 5 s, where seven
+solves from scratch took 30.
 
 Any demand duals u, GPU prices pi >= 0 and limit prices w >= 0 bound every plan from below (Lagrangian relaxation):
 
@@ -17,24 +17,27 @@ relaxation for integer programming", Math. Prog. Study 2 (1974).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fractions import Fraction
-from math import ceil
+from math import ceil, lcm
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from planner.solver.cuts import column_price
-from planner.solver.program import Program
+from planner.solver.program import Column, Load, Program
 from planner.solver.scale.flat import Flat, Floats, Ints
 
 if TYPE_CHECKING:
     from ortools.math_opt.python import mathopt
 
-STARTING_COLUMNS = 15
+STARTING_COLUMNS = 5
 """Columns an item that the relaxation starts with: the cheapest for the item alone."""
+
+STRONG = 1e-6
+"""Where a share is above its column's replicas by more than this, the column gets its rows `f <= y`; most never do."""
 
 ROUND_COLUMNS = 4_000
 """Columns that join in one round at most: the one of each model and group that earns most first."""
@@ -42,18 +45,28 @@ ROUND_COLUMNS = 4_000
 DENOMINATOR = 1 << 30
 """Prices become multiples of 1 / DENOMINATOR before a bound is computed from them."""
 
+WEIGHT_SIZE = 1e3
+"""Largest weight of a node inside the relaxation: GLOP's tolerances are absolute and meant for numbers of this size."""
+
+MIXED = 1 << 20
+"""Weights of a mix of load rows become whole numbers of about this size before a bound rests on them."""
+
 CLEAR = 1e-6
 """Slack, relative to the size of what is compared, that doubles cannot have got wrong."""
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Duals of the relaxation: by demand, by group (per GPU) and by node limit; `slack` by column, at these prices."""
+    """Duals of the relaxation: by demand, by group (per GPU) and by node limit; `slack` by column, at these prices.
+
+    `mix` has for each column what its load rows count in what a replica earns.
+    """
 
     demands: Floats
     groups: Floats
     limits: Floats
     slack: Floats
+    mix: Floats
     value: float
     complete: bool
 
@@ -77,16 +90,19 @@ class PriceLp:
         self._demands = [model.add_linear_constraint(lb=1.0, ub=1.0) for _ in range(flat.demands)]
         self._packing = [model.add_linear_constraint(ub=0.0) for _ in program.groups]
         self._limits = [model.add_linear_constraint(ub=float(limit.max)) for limit in program.node_limits]
+        self._scale = max(1, *self.weights) / WEIGHT_SIZE if self.weights else 1.0
         nodes = []
         for pool, weight in zip(program.pools, self.weights, strict=True):
             made = model.add_variable(lb=pool.lower, ub=pool.upper)
-            model.objective.set_linear_coefficient(made, float(weight))
+            model.objective.set_linear_coefficient(made, weight / self._scale)
             nodes.append(made)
             if pool.group is not None:
                 self._packing[pool.group].set_coefficient(made, -float(program.groups[pool.group].gpus_per_node))
         for row, limit in zip(self._limits, program.node_limits, strict=True):
             for p, amount in limit.use:
                 row.set_coefficient(nodes[p], float(amount))
+        self._loose: list[tuple[mathopt.Variable, mathopt.Variable]] = []
+        self._rows: dict[int, list[tuple[int, mathopt.LinearConstraint]]] = {}
         self.joined = np.zeros(len(program.columns), dtype=np.int64)
         self._unserved()
         self._join(self._first())
@@ -105,13 +121,16 @@ class PriceLp:
         return usable
 
     def _unserved(self) -> None:
-        """Lets a demand go unserved at a price above any that it can be worth, so that there is always a solution."""
-        alone = self._alone()
-        dear = 10.0 * float(alone[np.isfinite(alone)].max(initial=1.0)) + 1.0
-        for row in self._demands:
+        """Lets a demand go unserved for ten times what it costs alone, so that there is always a solution."""
+        least = np.full(self.flat.items, np.inf)
+        np.minimum.at(least, self.flat.item, self._alone())
+        dear = np.zeros(self.flat.demands)
+        cost = least[self.flat.cover_item]
+        np.maximum.at(dear, self.flat.cover_demand, np.where(np.isfinite(cost), 10.0 * cost, 0.0))
+        for row, price in zip(self._demands, dear.tolist(), strict=True):
             made = self._model.add_variable(lb=0.0)
             row.set_coefficient(made, 1.0)
-            self._model.objective.set_linear_coefficient(made, dear)
+            self._model.objective.set_linear_coefficient(made, (price + 1.0) / self._scale)
 
     def _first(self) -> Ints:
         """The cheapest few columns of every item."""
@@ -131,15 +150,18 @@ class PriceLp:
             covers[k].append(d)
         for c in columns.tolist():
             self.joined[c] = 1
+            self._rows[c] = []
             pairs = range(flat.start[c], flat.start[c + 1])
             packing, gpus, upper = self._packing[flat.group[c]], float(flat.gpus[c]), float(flat.upper[c])
             single = len(pairs) == 1
             replicas = None if single else model.add_variable(lb=0.0, ub=upper)
-            rows = [] if single else [model.add_linear_constraint(ub=0.0) for _ in range(flat.load.shape[1])]
+            rows = []
             if replicas is not None:
                 packing.set_coefficient(replicas, gpus)
-                for row in rows:
-                    row.set_coefficient(replicas, -1.0)
+                for r in np.flatnonzero(flat.load[pairs.start : pairs.stop].any(axis=0)).tolist():
+                    rows.append((r, model.add_linear_constraint(ub=0.0)))
+                    rows[-1][1].set_coefficient(replicas, -1.0)
+                self._rows[c] = rows
             for p in pairs:
                 heaviest = float(flat.load[p].max(initial=0.0))
                 share = model.add_variable(lb=0.0)
@@ -149,29 +171,62 @@ class PriceLp:
                     share.upper_bound = upper / max(1.0, heaviest)
                     packing.set_coefficient(share, gpus * max(1.0, heaviest))
                     continue
-                for row, amount in zip(rows, flat.load[p], strict=True):
-                    row.set_coefficient(share, float(amount))
+                for r, row in rows:
+                    row.set_coefficient(share, float(flat.load[p, r]))
                 if heaviest < 1.0:
-                    strong = model.add_linear_constraint(ub=0.0)
-                    strong.set_coefficient(share, 1.0)
-                    strong.set_coefficient(replicas, -1.0)
+                    self._loose.append((share, replicas))
 
     def solve(self, left_s: float) -> Prices | None:
         """One round: the duals now; None without any in the time left."""
         from ortools.math_opt.python import mathopt
 
-        result = self.solver.solve(params=mathopt.SolveParameters(time_limit=timedelta(seconds=max(0.1, left_s))))
+        parameters = mathopt.SolveParameters(time_limit=timedelta(seconds=max(0.1, left_s)))
+        result = self.solver.solve(params=parameters)
+        if not result.has_dual_feasible_solution():  # GLOP calls a solution imprecise that HiGHS finds precisely
+            result = mathopt.solve(self._model, mathopt.SolverType.HIGHS, params=parameters)
         if not result.has_dual_feasible_solution():
             return None
         duals = result.dual_values()
-        demands = np.array([duals[row] for row in self._demands])
-        groups = np.array([max(0.0, -duals[row]) for row in self._packing])
-        limits = np.array([max(0.0, -duals[row]) for row in self._limits])
-        slack = slacks(self.flat, demands, groups)
-        value = float(result.objective_value())
+        demands = self._scale * np.array([duals[row] for row in self._demands])
+        groups = self._scale * np.array([max(0.0, -duals[row]) for row in self._packing])
+        limits = self._scale * np.array([max(0.0, -duals[row]) for row in self._limits])
+        mix = self._mix(duals)
+        slack = slacks(self.flat, demands, groups, mix)
+        value = self._scale * float(result.objective_value())
         late = np.flatnonzero((slack < -CLEAR * self._size(groups)) & (self.joined == 0) & (self.flat.upper > 0))
         self._join(self._chosen(late, slack))
-        return Prices(demands, groups, limits, slack, value, complete=not len(late))
+        broken = self._strengthen(result.variable_values())
+        return Prices(demands, groups, limits, slack, mix, value, complete=not len(late) and not broken)
+
+    def _mix(self, duals: Mapping[mathopt.LinearConstraint, float]) -> Floats:
+        """What the load rows of each column count: their duals where it joined, else the mean of its model."""
+        flat = self.flat
+        mix = np.zeros((len(self.program.columns), flat.load.shape[1]))
+        for c, rows in self._rows.items():
+            for r, row in rows:
+                mix[c, r] = max(0.0, -duals.get(row, 0.0))
+        mean = np.zeros((len(flat.models), flat.load.shape[1]))
+        np.add.at(mean, flat.model, mix)
+        empty = mix.sum(axis=1) <= 0.0
+        mix[empty] = mean[flat.model[empty]] + 1e-9
+        normal: Floats = mix / mix.sum(axis=1, keepdims=True)
+        return normal
+
+    def _strengthen(self, found: Mapping[mathopt.Variable, float]) -> bool:
+        """Adds `f <= y` where the solution breaks it; whether any was."""
+        still = []
+        weak = {y for share, y in self._loose if found.get(share, 0.0) > found.get(y, 0.0) + STRONG}
+        for share, replicas in self._loose:
+            # What joined in this round has no value yet.
+            if replicas not in weak or share not in found:
+                still.append((share, replicas))
+                continue
+            strong = self._model.add_linear_constraint(ub=0.0)
+            strong.set_coefficient(share, 1.0)
+            strong.set_coefficient(replicas, -1.0)
+        broken = len(still) < len(self._loose)
+        self._loose = still
+        return broken
 
     def _size(self, groups: Floats) -> Floats:
         """What a replica of each column costs at least in the scale of prices: slack is compared with it."""
@@ -188,9 +243,9 @@ class PriceLp:
         return best[np.argsort(slack[best], kind="stable")[:ROUND_COLUMNS]]
 
 
-def slacks(flat: Flat, demands: Floats, groups: Floats) -> Floats:
+def slacks(flat: Flat, demands: Floats, groups: Floats, mix: Floats) -> Floats:
     """What a replica of each column costs beyond the most that it can earn."""
-    return flat.gpus * groups[flat.group] - flat.value(flat.worth(demands)[flat.item])
+    return flat.gpus * groups[flat.group] - flat.value(flat.worth(demands)[flat.item], mix)
 
 
 def lower_bound(program: Program, weights: Sequence[int], prices: Prices) -> int:
@@ -203,8 +258,7 @@ def lower_bound(program: Program, weights: Sequence[int], prices: Prices) -> int
 def model_bounds(program: Program, prices: Prices, groups: Sequence[Fraction]) -> dict[str, Fraction]:
     """What each model pays at least for its GPUs at these prices of groups, from the duals of its demands.
 
-    A column whose slack is positive by far more than doubles can err is not computed again; the others are, and those
-    that pay with two load rows at once count as a little dearer than they are, which keeps the bound valid.
+    A column whose slack is positive by far more than doubles can err is not computed again; the others are.
     """
     demands = rational(prices.demands)
     bounds = {column.model: Fraction(0) for column in program.columns}
@@ -218,9 +272,22 @@ def model_bounds(program: Program, prices: Prices, groups: Sequence[Fraction]) -
     for c in np.flatnonzero(prices.slack < CLEAR * size).tolist():
         column = program.columns[c]
         needs = {k: worth[k] for k, _ in column.losses if k in worth}
-        slack = column.gpus * groups[column.group] - column_price(column, needs)
+        mixed = replace(column, loads=(_mixed(column, prices.mix[c].tolist()),))
+        earned = min(column_price(column, needs), column_price(mixed, needs))
+        slack = column.gpus * groups[column.group] - earned
         bounds[column.model] += column.upper * min(Fraction(0), slack)
     return bounds
+
+
+def _mixed(column: Column, mix: Sequence[float]) -> Load:
+    """The load row that a mix of a column's rows implies, in integers: any weights above 0 make a valid one."""
+    weights = [round(weight * MIXED) for weight in mix[: len(column.loads)]]
+    common = lcm(*(load.capacity for load in column.loads))
+    use: dict[int, int] = {}
+    for weight, load in zip(weights, column.loads, strict=True):
+        for k, amount in load.use:
+            use[k] = use.get(k, 0) + weight * amount * (common // load.capacity)
+    return Load("mixed", common * sum(weights), tuple(use.items()))
 
 
 def free_nodes(

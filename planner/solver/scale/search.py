@@ -27,6 +27,12 @@ from planner.solver.scale.prices import PriceLp, Prices, lower_bound
 from planner.solver.scale.start import first_plan
 from planner.solver.scale.worker import Sharpener
 
+PRICING_SHARE = 0.5
+"""Share of the time that is left for one round of pricing."""
+
+SETTLED_ROUNDS, SETTLED = 3, 0.002
+"""Rounds over which the relaxation must move by no more than this share of itself to be good enough for a search."""
+
 ROUND_S = 6.0
 """Seconds for one neighborhood."""
 
@@ -82,17 +88,20 @@ class Search:
     def _price(self) -> Prices | None:
         """The prices of the relaxation, or the last ones before time was over."""
         pricing = PriceLp(self.program, self.flat, self.weights)
-        last = None
+        best, highest, values = None, None, [0.0]
         while self.left_s() > 0:
-            prices = pricing.solve(self.left_s())
+            prices = pricing.solve(self.left_s() * PRICING_SHARE)
             if prices is None:
                 break
-            last = prices
-            if prices.complete:
+            values.append(prices.value)
+            bound = lower_bound(self.program, self.weights, prices)
+            if highest is None or bound >= highest:
+                best, highest = prices, bound
+                self._raise_bound(bound, "linear relaxation")
+            settled = len(values) > SETTLED_ROUNDS and values[-1] - values[-SETTLED_ROUNDS] <= SETTLED * values[-1]
+            if prices.complete or (settled and highest >= (1 - SETTLED) * values[-1]):
                 break
-        if last is not None:
-            self._raise_bound(lower_bound(self.program, self.weights, last), "linear relaxation")
-        return last
+        return best
 
     def _from_prices(self, prices: Prices) -> None:
         """Looks for a first plan on the columns of least slack, with more of them each time."""
@@ -153,7 +162,8 @@ class Search:
             self._tell()
 
     def _raise_bound(self, bound: int, by: str) -> None:
-        if self.bound is None or bound > self.bound:
+        committed = sum(pool.lower * weight for pool, weight in zip(self.program.pools, self.weights, strict=True))
+        if bound > (committed if self.bound is None else self.bound):
             self.bound, self.by = bound, by
             self._tell()
 
