@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from planner.errors import Diagnostic, InputError
+from planner.plan.time_view import shown_alone
 from planner.plan.types import Plan
 from planner.simulate.fleet import Fleet, Node, fleet_of
 from planner.simulate.judge import verdicts
@@ -52,11 +53,12 @@ class Answer:
 
 
 def simulate(plan: Plan, question: Question, source: str, progress: Progress | None = None) -> Answer:
-    """Replays a plan once for every seed.
+    """Replays a plan once for every seed; of a plan over time its costliest situation.
 
     Raises:
         InputError: a trace cannot be read, a class or node is not in the plan, or there is nothing to replay.
     """
+    plan = shown_alone(plan)
     fleet = fleet_of(plan, source)
     traces = _traces(plan, fleet, question, source)
     _sane(plan, fleet, traces, question, source)

@@ -16,6 +16,8 @@ from planner.errors import InputError
 from planner.plan.check import check_tree
 from planner.plan.diff import Explained, diff_plans, side_of
 from planner.plan.io import parse, to_tree
+from planner.plan.rows import broken_rows
+from planner.plan.time_view import shown_alone
 from planner.plan.types import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +60,15 @@ def test_a_plan_over_time_holds_and_reads_back(plan: Plan) -> None:
     assert plan.status == "optimal" and plan.time is not None
     assert check_tree(copy.deepcopy(tree), "plan.json")[1] == []
     assert to_tree(parse(tree, "plan.json")) == tree
+
+
+def test_the_situation_shown_stands_alone(plan: Plan) -> None:
+    """Tests that the costliest situation is a plan of its own: the traffic, replicas and rows of that moment."""
+    alone = shown_alone(plan)
+    assert plan.time is not None and plan.time.shown == "m06-work" and alone.time is None
+    assert alone.scenario.traffic["chat"].peak_rps == 18 * Fraction(106, 100) ** 5
+    assert not broken_rows(alone)
+    assert shown_alone(alone) is alone
 
 
 def test_money_of_the_situations_adds_up(plan: Plan) -> None:
