@@ -52,7 +52,7 @@ SYSTEMS = {
 BACKENDS = {"vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "trtllm"}
 MODES = {"bf16": "bfloat16", "fp16": "bfloat16", "fp8": "fp8", "nvfp4": "nvfp4", "w4a16": "int4_wo"}
 STATIC_FP8 = {"trtllm"}
-"""Engines whose fp8 checkpoints carry the scales of activations: no kernels that find them while it runs."""
+"""Engines whose fp8 checkpoints bring the scales of activations along: no kernels that look for them in every step."""
 
 SLOW_BLOCK_FP8 = {("b200_sxm", "vllm"), ("b300_sxm", "vllm"), ("gb200", "vllm"), ("gb300", "vllm")}
 """Tables of block-scaled matrices with a floor of 0.18 ms that end-to-end runs do not show: MiniMax-M2.5 would be 2.2
@@ -245,9 +245,10 @@ def _modes(request: StepRequest, system: str, backend: str) -> tuple[str | None,
     """
     if request.weights == "fp8" and request.model.is_moe:
         return "fp8" if (system, backend) in SLOW_BLOCK_FP8 else "fp8_block", "fp8_block"
-    if request.weights == "fp8" and backend in STATIC_FP8:
+    native = request.weights == request.model.native_weights
+    if native and request.weights == "fp8" and backend in STATIC_FP8:
         return "fp8_static", None
-    if request.weights == request.model.native_weights and request.weights != "bf16":
+    if request.weights not in MODES:
         return None, None
     return MODES[request.weights], MODES[request.weights]
 

@@ -30,6 +30,9 @@ BATCHED_TOKENS = 8192
 """`max_num_batched_tokens` of nearly all recipes."""
 
 T = TypeVar("T")
+CHECKPOINTS = {("llama-3.1-70b", "fp8"): "llama-3.1-70b-instruct-fp8"}
+"""The checkpoint that was run, where it brings the scales of its activations along."""
+
 LARGEST_SHARE = 0.8
 LOCKSTEP_SHARE = 0.5
 """Half of the other users' prefills come before one's own, half after it."""
@@ -201,8 +204,9 @@ def _step(
     provider: ProviderName,
 ) -> StepModel | str:
     tp, dp, ep = shape
+    checkpoint = CHECKPOINTS.get((model, weights), model)
     request = StepRequest(
-        _model(model), _gpu(gpu), _engine(engine), Parallel(tp, dp=dp, ep=ep), weights.partition("_")[0], kv_dtype
+        _model(checkpoint), _gpu(gpu), _engine(engine), Parallel(tp, dp=dp, ep=ep), weights.partition("_")[0], kv_dtype
     )
     answer = step_model(request, provider)
     return answer.message if isinstance(answer, Refusal) else answer
