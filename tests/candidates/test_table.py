@@ -1,6 +1,5 @@
 """The candidate table against the formulas evaluated one by one, and its rejections."""
 
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -36,14 +35,16 @@ def test_loads_are_the_three_rows_of_the_model(prod, prod_table) -> None:
 
 
 def test_classes_run_only_where_their_promises_hold(prod, prod_table) -> None:
-    """confidence p90 leaves TPOT / 1.2 and TTFT / 1.5 of a promise to the operating point."""
+    """confidence p90 leaves TPOT and TTFT over the 90 % points of the band of a promise to the operating point."""
     for candidate in prod_table.candidates:
+        band = candidate.band
+        assert band is not None
         for k, _ in candidate.loads:
             slo = prod.traffic[prod_table.items[k].class_name].slo
             if slo.tpot_p95_us:
-                assert candidate.config.tpot_limit_ns * Fraction(6, 5) <= slo.tpot_p95_us * 1000
+                assert candidate.config.tpot_limit_ns * band.tpot_p90 <= slo.tpot_p95_us * 1000
             if slo.ttft_p95_us:
-                assert 0 < candidate.config.ttft_limit_ns * Fraction(3, 2) <= slo.ttft_p95_us * 1000
+                assert 0 < candidate.config.ttft_limit_ns * band.ttft_p90 <= slo.ttft_p95_us * 1000
 
 
 def test_headroom_and_swing_are_not_multiplied(prod_table) -> None:

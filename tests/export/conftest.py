@@ -26,7 +26,7 @@ def _solved() -> Plan:
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
-    """The plan of the page scenario: three deployments, two pools, four routes that share two classes."""
+    """The plan of the page scenario: several deployments on two pools, and classes that share some of them."""
     return _solved()
 
 

@@ -25,7 +25,7 @@ def _problems(plan: Plan, options: Options, engine: str | None = "vllm") -> list
 
 
 def test_a_missing_path_is_asked_for_once_with_the_format_of_its_weights(plan: Plan) -> None:
-    """A model with three deployments gives one message, which names model, weights and flag."""
+    """A model with several deployments gives one message, which names model, weights and flag."""
     (problem,) = _problems(plan, Options())
     assert "helpdesk serves llama-3.1-8b with bf16 weights" in problem
     assert "--model-path helpdesk=PATH" in problem and "[KV962]" in problem
@@ -42,7 +42,9 @@ def test_a_path_for_a_model_that_is_not_there_is_a_mistake(plan: Plan) -> None:
 def test_a_deployment_may_have_its_own_checkpoint(plan: Plan) -> None:
     """The name of a deployment wins over that of its model."""
     found = servings(plan, Options(model_paths={**PATHS, "helpdesk-2": "/other"}), engine=None, source="plan.json")
-    assert [each.model_path for each in found] == ["/models/llama-3.1-8b", "/other", "/models/llama-3.1-8b"]
+    paths = {each.name: each.model_path for each in found}
+    assert paths.pop("helpdesk-2") == "/other"
+    assert set(paths.values()) == {"/models/llama-3.1-8b"}
 
 
 @pytest.mark.parametrize("path", ["-h", "--config=/etc/x", " /m", "/m\n", "", "/m\x1b[31m", "/m\u202e"])
@@ -103,7 +105,8 @@ def test_quantizing_on_load_is_said_only_where_weights_are_not_the_models_own(ch
     """fp8 of a 16-bit model needs the flag, its 16-bit weights do not."""
     options = Options(model_paths=PATHS, quantize_on_load=True)
     found = servings(changed(weights="fp8"), options, engine="vllm", source="plan.json")
-    assert [each.quantization for each in found] == ["fp8", None, None]
+    assert found[0].quantization == "fp8"
+    assert {each.quantization for each in found[1:]} == {None}
     assert "makes fp8 weights of it" in found[0].notes[0]
     assert any("makes no mxfp4 weights" in problem for problem in _problems(changed(weights="mxfp4"), options))
 
