@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from planner.scenario import schema
-from planner.scenario.fields import MAX_SHOWN_CHOICES, WEIGHTS
+from planner.scenario.fields import MAX_SHOWN_CHOICES
 from planner.scenario.validate import LATER_WORDS
+from planner.scenario.weights import WEIGHTS
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 

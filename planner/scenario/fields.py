@@ -23,6 +23,7 @@ from planner.catalog.parallel import parse_parallel
 from planner.scenario.calendar import Span, parse_spans
 from planner.scenario.source import TextNode
 from planner.scenario.types import Parallel
+from planner.scenario.weights import LATER_WEIGHTS, WEIGHTS
 from planner.units import quote
 
 _T = TypeVar("_T")
@@ -30,26 +31,6 @@ _T = TypeVar("_T")
 NAME_PATTERN = "[a-z0-9][a-z0-9.-]{0,63}"
 MAX_TEXT_CHARS = 500
 MAX_SHOWN_CHOICES = 12
-GGUF_WEIGHTS = (
-    *("q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_0", "q4_1", "q4_k_s", "q4_k_m", "q5_0", "q5_1"),
-    *("q5_k_s", "q5_k_m", "q6_k", "q8_0", "iq3_s", "iq4_nl", "iq4_xs"),
-)
-WEIGHTS = ("bf16", "fp16", "fp32", "fp8", "int8", "w4a16", "mxfp4", "nvfp4", "bnb4", *GGUF_WEIGHTS)
-"""Weight formats that have memory; what an engine, a GPU or a latency cannot do with them is refused a candidate."""
-LATER_WEIGHTS = {
-    "int4": "w4a16",
-    "awq": "w4a16",
-    "gptq": "w4a16",
-    "fp4": "nvfp4 or mxfp4",
-    "mxfp8": "fp8",
-    "fp6": "fp8",
-    "w8a8": "int8 or fp8",
-    "w8a16": "int8 or fp8",
-    "w4a8": "w4a16",
-    "native": "the format that the checkpoint ships in",
-}
-"""Names that engines and checkpoints use and kvplan does not plan, and what to write instead."""
-
 _LATER_SHAPE = re.compile(r"(tp[1-9][0-9]{0,3})(?:-[a-z]+[0-9]*)*-(?:pcp|cp|sp|cfg)[0-9]+(?:-[a-z]+[0-9]*)*")
 """Shapes with parallelism that engines have and kvplan does not plan: of the prompt, of the sequence."""
 

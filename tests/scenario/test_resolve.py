@@ -14,9 +14,9 @@ from planner.catalog import load_engine, load_gpu, load_model
 from planner.catalog.types import AttentionKv
 from planner.errors import InputError
 from planner.memory.formats import weight_formats
-from planner.scenario.fields import WEIGHTS
 from planner.scenario.resolve import load_scenario
 from planner.scenario.types import Adjust, Budget, Guardrail, Lengths, Parallel, Place, Reserve, Slo
+from planner.scenario.weights import WEIGHTS
 
 DATA = Path(__file__).parents[1] / "data" / "scenarios"
 FULL = load_scenario(DATA / "full.yaml")

@@ -14,8 +14,8 @@ from planner.catalog.parallel import parse_parallel
 from planner.catalog.types import ModelFacts
 from planner.performance.measured.names import kv_name
 from planner.performance.measured.raw import RawRun
-from planner.scenario.fields import WEIGHTS
 from planner.scenario.types import Place
+from planner.scenario.weights import WEIGHTS
 from planner.units import MAX_REQUESTS_PER_S, quote
 
 NEEDED = {
