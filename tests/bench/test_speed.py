@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from planner.solver.objective import solve
 
 ROOT = Path(__file__).parents[2]
 PROD = ROOT / "scenarios/prod.yaml"
+MODELS = ("assistant", "summarizer")
 FIRST = ROOT / "examples/01-first-plan/scenario.yaml"
 
 
@@ -67,6 +69,18 @@ def test_table(benchmark: BenchmarkFixture) -> None:
     scenario = pipeline.load(PROD)
     table = benchmark.pedantic(pipeline.table, (scenario,), rounds=3, warmup_rounds=1)
     assert table.candidates
+
+
+def test_table_of_chunk_budgets(benchmark: BenchmarkFixture) -> None:
+    """Four chunk budgets a model: four times the configurations in less than four times the time."""
+    budgets = [f"models.{name}.engine_args={{max_num_batched_tokens: [2048, 4096, 8192, 16384]}}" for name in MODELS]
+    one, four = pipeline.load(PROD), pipeline.load(PROD, budgets)
+    start = time.perf_counter()
+    alone = pipeline.table(one)
+    seconds = time.perf_counter() - start
+    table = benchmark.pedantic(pipeline.table, (four,), rounds=3, warmup_rounds=1)
+    assert table.examined > 3.5 * alone.examined
+    assert float(benchmark.stats.stats.min) < 4 * seconds
 
 
 @pytest.mark.parametrize("backend", ["mathopt", "cpsat"])
