@@ -126,8 +126,8 @@ def _new_tokens(users: Users) -> int:
 
 def _decode_parts(step: StepModel, users: Users, running: int) -> dict[Part, float]:
     """Parts of a decode step, in seconds; with speculation those of `Speculation.step_s`."""
-    checked, overhead = users.speculation.drafted_tokens + 1, users.speculation.step_overhead
-    parts = step.breakdown(running * checked, users.mean_context_tokens / checked)
+    overhead = users.speculation.step_overhead
+    parts = users.speculation.parts(step, running, users.mean_context_tokens)
     seconds = {part: float(value) for part, value in parts.items()}
     if overhead:
         seconds["overhead"] = seconds.get("overhead", 0.0) + overhead * sum(seconds.values())

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.performance.provider import FloatArray, Quantity, StepModel
+from planner.performance.provider import FloatArray, Part, Quantity, StepModel
 
 BISECTIONS = 60
 """Halvings of [0, 1], beyond the precision of a float."""
@@ -37,12 +37,24 @@ class Speculation:
         if not 1 <= self.accepted_tokens <= self.drafted_tokens + 1:
             raise ValueError("Expected accepted_tokens between 1 and drafted_tokens + 1.")
 
-    def step_s(self, step: StepModel, batch: Quantity, context_tokens: Quantity) -> FloatArray:
-        """Seconds of a step that drafts and checks, for `batch` sequences of `context_tokens` tokens."""
+    def parts(self, step: StepModel, batch: Quantity, context_tokens: Quantity) -> dict[Part, FloatArray]:
+        """Seconds of every part of a step that checks, without the time of the draft.
+
+        The engine's own time is of sequences, not of the tokens that are checked.
+        """
         checked = self.drafted_tokens + 1
         tokens = np.asarray(batch, dtype=np.float64) * checked
-        context = np.asarray(context_tokens, dtype=np.float64) / checked
-        return np.asarray((1 + self.step_overhead) * step.decode_step_s(tokens, context))
+        parts = step.breakdown(tokens, np.asarray(context_tokens, dtype=np.float64) / checked)
+        if self.drafted_tokens and "overhead" in parts:
+            parts = {**parts, "overhead": step.breakdown(batch, context_tokens)["overhead"]}
+        return parts
+
+    def step_s(self, step: StepModel, batch: Quantity, context_tokens: Quantity) -> FloatArray:
+        """Seconds of a step that drafts and checks, for `batch` sequences of `context_tokens` tokens."""
+        if not self.drafted_tokens:
+            return step.decode_step_s(batch, context_tokens)
+        parts = self.parts(step, batch, context_tokens)
+        return np.asarray((1 + self.step_overhead) * sum(parts.values(), start=np.float64(0)))
 
     @property
     def token_variance(self) -> float:
@@ -63,3 +75,30 @@ class Speculation:
 
 
 NO_SPECULATION = Speculation()
+
+
+class TokenSteps(StepModel):
+    """Steps of a replica that speculates, cut so that each yields one token: what a replay token by token asks for.
+
+    A decode step is 1 / accepted of the step that drafts and checks; what a prompt's chunk adds is whole.
+    """
+
+    def __init__(self, step: StepModel, speculation: Speculation) -> None:
+        self.provider, self.estimated, self.band = step.provider, step.estimated, step.band
+        self._step, self._speculation = step, speculation
+
+    def breakdown(
+        self, batch: Quantity, context_tokens: Quantity, new_tokens: Quantity = 0, cached_tokens: Quantity = 0
+    ) -> dict[Part, FloatArray]:
+        """Seconds of every part of a step that yields one token for each sequence."""
+        checked = self._speculation.drafted_tokens + 1
+        tokens = np.asarray(batch, dtype=np.float64) * checked
+        context = np.asarray(context_tokens, dtype=np.float64) / checked
+        share = (1 + self._speculation.step_overhead) / self._speculation.accepted_tokens
+        decode = self._speculation.parts(self._step, batch, context_tokens)
+        alone = self._step.breakdown(tokens, context)
+        whole = self._step.breakdown(tokens, context, new_tokens, cached_tokens)
+        zero = np.float64(0)
+        return {
+            part: np.asarray(whole[part] - alone.get(part, zero) + share * decode.get(part, zero)) for part in whole
+        }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from planner.candidates.confidence import factors
-from planner.candidates.physics import timed_steps, usable_preset
+from planner.candidates.physics import speculation_of, timed_steps, usable_preset
 from planner.candidates.types import Shape
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
@@ -19,6 +19,7 @@ from planner.compression.requests import codec_shape, request_blocks
 from planner.memory.groups import Demand, GroupKind
 from planner.memory.kv import KvSetup, demand, pool_layout
 from planner.memory.pool import ReplicaMemory
+from planner.performance.speculation import TokenSteps
 from planner.plan.routing import Interval, intervals
 from planner.plan.types import Deployment, Plan
 from planner.scenario.types import ModelSpec
@@ -105,6 +106,9 @@ def _site(plan: Plan, name: str, deployment: Deployment, memory: ReplicaMemory, 
         context_limit_tokens=deployment.context_limit_tokens,
         pool=_pool(model, shape, usable, deployment, memory),
     )
+    speculation = speculation_of(model)
+    if speculation.drafted_tokens:
+        steps = TokenSteps(steps, speculation)
     table = StepTable(steps, deployment.context_limit_tokens, deployment.max_num_batched_tokens)
     tpot, ttft = factors(deployment.band, scenario.reserve.confidence) if deployment.band else (1, 1)
     return Site(name, deployment.model, rules, table, nodes, (float(tpot), float(ttft)))
