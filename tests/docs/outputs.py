@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -138,12 +139,12 @@ def _solver() -> Any:
     return pipeline.plan
 
 
-_plans: dict[tuple[str, str, float], Any] = {}
+_plans: dict[tuple[str, str, str], Any] = {}
 
 
 def _planned(scenario: Any, options: Any = None, file: str = "") -> Any:
-    """`pipeline.plan`, once for each scenario and file name: documents show the same plan again and again."""
-    key = (repr(scenario), file, options.time_limit_s)
+    """`pipeline.plan`, once for each scenario, file name and options: documents show the same plan again and again."""
+    key = (repr(scenario), file, repr(replace(options, progress=None)))
     if key not in _plans:
         _plans[key] = _solver()(scenario, options, file)
     return _plans[key]
