@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,33 +11,13 @@ import pytest
 
 from planner import pipeline
 from planner.candidates import CandidateTable, MemoryRow
-from planner.catalog.parallel import Parallel
-from planner.catalog.types import Bottleneck, Refusal
-from planner.performance.provider import StepModel, StepRequest
-from planner.performance.step_model import step_model
+from planner.catalog.types import Bottleneck
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = ROOT / "tests/data/scenarios/memory-only.yaml"
 SMALL = ROOT / "tests/data/scenarios/small.yaml"
-WORDS = ("mixture-of-experts", "sliding-window", "recurrent layers")
+pytestmark = pytest.mark.usefixtures("untimed")
 LOGS = json.loads((ROOT / "tests/data/kv_engine_logs.json").read_text())["logs"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def untimed() -> Iterator[None]:
-    """A provider that times dense models with full attention on plain shapes, and refuses all else."""
-
-    def refusing(request: StepRequest, *args: object, **kwargs: object) -> StepModel | Refusal:
-        kind = (request.model.is_moe, request.model.is_windowed, request.model.has_state)
-        if any(kind):
-            return Refusal(Bottleneck.ARCHITECTURE, f"not timed yet: {WORDS[kind.index(True)]}")
-        if request.shape != Parallel(request.shape.tp):
-            return Refusal(Bottleneck.PARALLEL, f"not timed yet: {request.shape}", nearest=f"tp{request.shape.tp}")
-        return step_model(request)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("planner.candidates.physics.step_model", refusing)
-        yield
 
 
 @pytest.fixture(scope="module")

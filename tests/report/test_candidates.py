@@ -14,7 +14,7 @@ DATA = Path(__file__).parents[1] / "data/scenarios"
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
+def page(untimed: None) -> str:
     """The page of what has memory and no latency."""
     scenario = pipeline.load(DATA / "memory-only.yaml", ["models.hybrid.kv_presets=[bf16, fp8]"])
     return candidates_text(scenario, pipeline.table(scenario), 140)
@@ -46,7 +46,7 @@ def test_no_empty_tables(page: str) -> None:
     assert page.count("max req/s\n") == 1  # the table of the one model with candidates
 
 
-def test_json_has_every_row() -> None:
+def test_json_has_every_row(untimed: None) -> None:
     """The JSON document holds all rows, with exact concurrency as a fraction."""
     table = pipeline.table(pipeline.load(DATA / "memory-only.yaml"))
     tree = json.loads(candidates_json(table))
