@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
@@ -99,8 +100,14 @@ def streams_of(
             streams.append(replayed(traces[name], name, scale=question.scale, reusable_ppm=reusable))
         else:
             rng = np.random.default_rng((seed, number))
-            streams.append(generated(traffic, rng, cv=question.cv, seconds=seconds))
+            streams.append(generated(traffic, rate_rps(plan, name), rng, cv=question.cv, seconds=seconds))
     return tuple(streams)
+
+
+def rate_rps(plan: Plan, class_name: str) -> float:
+    """The rate that a class is planned for: its peak, or over a calendar that of the situation which the plan shows."""
+    routes = (route for deployment in plan.deployments.values() for route in deployment.routing)
+    return float(sum((route.requests_per_s for route in routes if route.class_name == class_name), Fraction(0)))
 
 
 def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[str, Trace]:
@@ -131,7 +138,7 @@ def _seconds(traces: Mapping[str, Trace], question: Question) -> float:
 def _sane(plan: Plan, fleet: Fleet, traces: Mapping[str, Trace], question: Question, source: str) -> None:
     """Refuses what would not end or cannot be right, before anything is generated."""
     seconds = _seconds(traces, question)
-    rates = [float(plan.scenario.traffic[name].peak_rps) for name in fleet.routing if name not in traces]
+    rates = [rate_rps(plan, name) for name in fleet.routing if name not in traces]
     count = int(sum(rates) * seconds) + sum(trace.requests for trace in traces.values())
     if count > MOST_REQUESTS:
         text = f"{count:,} requests are too many for one replay (at most {MOST_REQUESTS:,}); cut the trace"

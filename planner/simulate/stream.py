@@ -47,8 +47,8 @@ class Stream:
         return float(self.arrival_s[-1]) if len(self.arrival_s) else 0.0
 
 
-def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, seconds: float) -> Stream:
-    """Requests at the class's peak rate, with its lengths; gaps follow a gamma law with this coefficient of variation.
+def generated(traffic: TrafficClass, rate_rps: float, rng: np.random.Generator, *, cv: float, seconds: float) -> Stream:
+    """Requests with the lengths of a class at a steady rate; gaps follow a gamma law of coefficient of variation `cv`.
 
     1 is Poisson traffic. A sixth of the time, two minutes at most, only warms up.
 
@@ -58,10 +58,9 @@ def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, sec
     lengths = class_lengths(traffic)
     if lengths is None:
         raise ValueError(f"{traffic.name} has no token lengths.")
-    rate = float(traffic.peak_rps)
-    count = int(rate * seconds + 10 * (cv + 1) * (rate * seconds) ** 0.5 + 10)
+    count = int(rate_rps * seconds + 10 * (cv + 1) * (rate_rps * seconds) ** 0.5 + 10)
     shape = 1 / cv**2
-    arrivals = np.cumsum(rng.gamma(shape, 1 / (shape * rate), count))
+    arrivals = np.cumsum(rng.gamma(shape, 1 / (shape * rate_rps), count))
     arrivals = arrivals[arrivals <= seconds]
     prompts, outputs = _drawn_pairs(lengths, len(arrivals), rng)
     law = "Poisson arrivals" if cv == 1 else f"arrivals with a CV of {cv:g}"
@@ -70,7 +69,7 @@ def generated(traffic: TrafficClass, rng: np.random.Generator, *, cv: float, sec
         arrival_s=arrivals,
         prompt_tokens=prompts,
         output_tokens=outputs,
-        source=f"{law} at {rate:.4g} requests/s, {'lengths of its trace' if lengths.joint else 'declared lengths'}",
+        source=f"{law} at {rate_rps:.4g} requests/s, {'lengths of its trace' if lengths.joint else 'declared lengths'}",
         warm_up_s=min(WARM_UP_S, seconds / 6),
         reusable_ppm=traffic.reusable_prefix_ppm,
     )

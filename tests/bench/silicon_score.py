@@ -108,7 +108,7 @@ def score(rows: Sequence[Row], provider: ProviderName) -> tuple[list[Scored], Co
         if _series(row) in cached:
             left_out["prompts served from a prefix cache: the rate would take more than the GPU's peak FLOP/s"] += 1
             continue
-        step = _step(row.model, row.gpu, row.engine, row.weights, row.kv_dtype, (row.tp, row.dp, row.ep), provider)
+        step = step_of(row, provider)
         if isinstance(step, str):
             left_out[step] += 1
             continue
@@ -120,6 +120,11 @@ def score(rows: Sequence[Row], provider: ProviderName) -> tuple[list[Scored], Co
         overhead_s = loop.breakdown_s.get("overhead", 0.0)
         scored.append(Scored(row, kind_of(_model(row.model)), loop.tpot_s, loop.ttft_s, loop.running, overhead_s))
     return scored, left_out
+
+
+def step_of(row: Row, provider: ProviderName) -> StepModel | str:
+    """The steps of a row's replica, or why the provider cannot time it."""
+    return _step(row.model, row.gpu, row.engine, row.weights, row.kv_dtype, (row.tp, row.dp, row.ep), provider)
 
 
 def _users(row: Row) -> Users:

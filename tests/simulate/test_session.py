@@ -10,7 +10,6 @@ import pytest
 from planner import pipeline
 from planner.errors import InputError
 from planner.plan.types import Plan
-from planner.scenario.types import Lengths
 from planner.simulate.replay import Run
 from planner.simulate.session import Answer, Question, simulate
 
@@ -110,11 +109,21 @@ def test_prompts_beyond_the_plan_fail_its_promise(plan: Plan, tmp_path: Path) ->
     assert not found.kept
 
 
+def _with_traffic(plan: Plan, times: int) -> Plan:
+    """The plan with so many times the requests on the same replicas."""
+    deployments = {
+        name: replace(
+            deployment,
+            routing=tuple(replace(r, requests_per_s=r.requests_per_s * times) for r in deployment.routing),
+        )
+        for name, deployment in plan.deployments.items()
+    }
+    return replace(plan, deployments=deployments)
+
+
 def test_more_traffic_than_planned_fails(plan: Plan) -> None:
     """Four times the peak breaks promises that the peak keeps."""
-    classes = {name: replace(traffic, peak_rps=traffic.peak_rps * 4) for name, traffic in plan.scenario.traffic.items()}
-    busy = replace(plan, scenario=replace(plan.scenario, traffic=classes))
-    assert not simulate(busy, SHORT, "plan.json").simulation.kept
+    assert not simulate(_with_traffic(plan, 4), SHORT, "plan.json").simulation.kept
 
 
 @pytest.mark.parametrize(
@@ -140,8 +149,5 @@ def test_a_plan_without_deployments_cannot_be_replayed(plan: Plan) -> None:
 
 def test_too_many_requests(plan: Plan) -> None:
     """A rate that no replay ends with is refused before it begins."""
-    traffic = next(iter(plan.scenario.traffic.values()))
-    huge = replace(traffic, peak_rps=traffic.peak_rps * 10**6, input_tokens=Lengths((), 10))
-    scenario = replace(plan.scenario, traffic={**plan.scenario.traffic, traffic.name: huge})
     with pytest.raises(InputError, match="KV723"):
-        simulate(replace(plan, scenario=scenario), SHORT, "plan.json")
+        simulate(_with_traffic(plan, 10**6), SHORT, "plan.json")
