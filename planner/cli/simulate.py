@@ -40,6 +40,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, written: str | None) 
     "--scale", default=1.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
     help="Play the traces of --trace so many times as fast.",
 )  # fmt: skip
+@click.option("--generate", is_flag=True, help="Generate classes that are planned from a trace, too.")
 @click.option(
     "--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Of chance; several replay again.  [1]"
 )
@@ -62,6 +63,7 @@ def simulate(
     plan_file: str,
     traces: tuple[str, ...],
     scale: float,
+    generate: bool,
     seeds: tuple[int, ...],
     cv: float,
     duration: float | None,
@@ -75,7 +77,7 @@ def simulate(
 ) -> int:
     """Replay requests against a plan, step by step of its engines; exit 7 when a promise fails.
 
-    Classes without a trace are generated at their peak rate with their lengths.
+    Classes that are planned from a trace replay it; the others are generated at their peak rate with their lengths.
 
     \b
     Examples:
@@ -93,7 +95,7 @@ def simulate(
     for target in (output, log, metrics):
         if target is not None:
             check_target(target, inputs)
-    question = Question(by_class, scale, tuple(dict.fromkeys(seeds)) or (1,), router, cv, fail, duration)  # type: ignore[arg-type]
+    question = Question(by_class, scale, generate, tuple(dict.fromkeys(seeds)) or (1,), router, cv, fail, duration)  # type: ignore[arg-type]
     progress = None if quiet or not sys.stderr.isatty() else _progress
     answer = pipeline.simulate(plan, question, plan_file, progress)
     if progress is not None:

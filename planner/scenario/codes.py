@@ -86,6 +86,7 @@ CODES: dict[str, str] = {
     "KV722": "a plan without anything to replay",
     "KV723": "streams that one replay cannot hold",
     "KV724": "a node on which nothing runs",
+    "KV725": "a trace that is not the one planned from",
     "KV714": "a trace that does not fit its class",
     "KV801": "a plan file that cannot be read",
     "KV802": "a plan file that is not JSON",

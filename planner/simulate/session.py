@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
 from planner.errors import Diagnostic, InputError
 from planner.plan.time_view import shown_alone
 from planner.plan.types import Plan
+from planner.scenario.types import TraceUse
 from planner.simulate.fleet import Fleet, Node, fleet_of
 from planner.simulate.judge import verdicts
 from planner.simulate.measure import measured
@@ -19,6 +21,7 @@ from planner.simulate.router import Policy
 from planner.simulate.stream import MEASURED_S, WARM_UP_S, Stream, generated, replayed
 from planner.simulate.types import Simulation
 from planner.traffic.trace import Trace, read_trace
+from planner.traffic.trace_use import windowed
 
 Progress = Callable[[str], None]
 
@@ -30,13 +33,15 @@ MOST_REQUESTS = 5_000_000
 class Question:
     """What to replay.
 
-    `traces` are files by class, each `scale` times as fast; the other classes are generated at their peak rate, their
-    gaps with `cv`. `fail` is empty, `node` (the one whose loss takes the largest part of a deployment), or a node's
-    name such as `h100-reserved/2`; it is lost in the busiest minute.
+    `traces` are files by class, each `scale` times as fast. Classes that are planned from a trace replay it, unless
+    `generate`; all others are generated at their peak rate, their gaps with `cv`. `fail` is empty, `node` (the one
+    whose loss takes the largest part of a deployment), or the name of one such as `h100-reserved/2`; it is lost in the
+    busiest minute.
     """
 
     traces: Mapping[str, str] = field(default_factory=dict)
     scale: float = 1.0
+    generate: bool = False
     seeds: tuple[int, ...] = (1,)
     policy: Policy = "by_length"
     cv: float = 1.0
@@ -66,7 +71,8 @@ def simulate(plan: Plan, question: Question, source: str, progress: Progress | N
     scenario = plan.scenario
     slos = {name: traffic.slo for name, traffic in scenario.traffic.items()}
     runs, results = [], []
-    for seed in question.seeds:
+    certain = len(traces) == len(fleet.routing) and question.policy != "random" and _is_whole(fleet)
+    for seed in question.seeds[:1] if certain else question.seeds:
         streams = streams_of(plan, fleet, traces, question, seed)
         failure = _failure(fleet, streams, question.fail, source) if question.fail else None
         if progress is not None:
@@ -81,14 +87,14 @@ def simulate(plan: Plan, question: Question, source: str, progress: Progress | N
         verdicts=verdicts(plan, runs, results),
         replays=tuple(results),
         left_out=fleet.left_out,
-        traces={name: trace.sha256 for name, trace in sorted(traces.items())},
+        traces={name: stream.sha256 for name, stream in sorted(traces.items())},
         sources={stream.class_name: stream.source for stream in runs[0].streams},
     )
     return Answer(simulation, tuple(runs))
 
 
 def streams_of(
-    plan: Plan, fleet: Fleet, traces: Mapping[str, Trace], question: Question, seed: int
+    plan: Plan, fleet: Fleet, traces: Mapping[str, Stream], question: Question, seed: int
 ) -> tuple[Stream, ...]:
     """A stream for every class that can be simulated; generated ones last as long as the longest trace."""
     seconds = _seconds(traces, question)
@@ -96,12 +102,16 @@ def streams_of(
     for number, name in enumerate(sorted(fleet.routing)):
         traffic = plan.scenario.traffic[name]
         if name in traces:
-            reusable = traffic.reusable_prefix_ppm
-            streams.append(replayed(traces[name], name, scale=question.scale, reusable_ppm=reusable))
+            streams.append(traces[name])
         else:
             rng = np.random.default_rng((seed, number))
             streams.append(generated(traffic, rate_rps(plan, name), rng, cv=question.cv, seconds=seconds))
     return tuple(streams)
+
+
+def _is_whole(fleet: Fleet) -> bool:
+    """Whether every band of prompts goes to one deployment: then nothing but generated streams is left to chance."""
+    return all(len(interval.shares) == 1 for intervals in fleet.routing.values() for interval in intervals)
 
 
 def rate_rps(plan: Plan, class_name: str) -> float:
@@ -110,7 +120,8 @@ def rate_rps(plan: Plan, class_name: str) -> float:
     return float(sum((route.requests_per_s for route in routes if route.class_name == class_name), Fraction(0)))
 
 
-def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[str, Trace]:
+def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[str, Stream]:
+    """The traces to replay, by class: those that are asked for, then those that classes are planned from."""
     problems = []
     for name in question.traces:
         if name not in plan.scenario.traffic:
@@ -125,25 +136,51 @@ def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[s
         problems.append(Diagnostic(source, 0, 0, "KV722", f"nothing in this plan can be simulated: {reasons}"))
     if problems:
         raise InputError(problems)
-    return {name: read_trace(path) for name, path in sorted(question.traces.items())}
+    found = {}
+    for name in sorted(fleet.routing):
+        traffic = plan.scenario.traffic[name]
+        reusable = traffic.reusable_prefix_ppm
+        if name in question.traces:
+            trace = read_trace(question.traces[name])
+            found[name] = replayed(trace, name, scale=question.scale, reusable_ppm=reusable)
+        elif traffic.trace is not None and not question.generate:
+            trace = _planned_from(plan, traffic.trace, name, source)
+            found[name] = replayed(trace, name, scale=float(traffic.trace.scale), reusable_ppm=reusable)
+    return found
 
 
-def _seconds(traces: Mapping[str, Trace], question: Question) -> float:
+def _planned_from(plan: Plan, use: TraceUse, name: str, source: str) -> Trace:
+    """The trace that a class was planned from, still the same. The plan names the file; its run says where it stood."""
+    path = plan.run.places.get(f"traffic.{name}.trace.file", use.path).rpartition(":")[0] or use.path
+    if not Path(path).exists():
+        text = f"{path}, from which {name} was planned, is not there; write --trace {name}=FILE, or --generate"
+        raise InputError([Diagnostic(source, 0, 0, "KV725", text)])
+    trace = read_trace(path)
+    if use.facts is not None and use.facts.sha256 != trace.sha256:
+        text = f"{use.path} is not the trace that {name} was planned from; solve again, or give --trace {name}=FILE"
+        raise InputError([Diagnostic(source, 0, 0, "KV725", text)])
+    part = windowed(trace, use)
+    if isinstance(part, str):
+        raise InputError([Diagnostic(source, 0, 0, "KV725", f"{use.path}: {part}")])
+    return part
+
+
+def _seconds(traces: Mapping[str, Stream], question: Question) -> float:
     if question.seconds is not None:
         return question.seconds
-    longest = max((trace.duration_s / question.scale for trace in traces.values()), default=0.0)
+    longest = max((stream.end_s for stream in traces.values()), default=0.0)
     return longest or WARM_UP_S + MEASURED_S
 
 
-def _sane(plan: Plan, fleet: Fleet, traces: Mapping[str, Trace], question: Question, source: str) -> None:
+def _sane(plan: Plan, fleet: Fleet, traces: Mapping[str, Stream], question: Question, source: str) -> None:
     """Refuses what would not end or cannot be right, before anything is generated."""
     seconds = _seconds(traces, question)
     rates = [rate_rps(plan, name) for name in fleet.routing if name not in traces]
-    count = int(sum(rates) * seconds) + sum(trace.requests for trace in traces.values())
+    count = int(sum(rates) * seconds) + sum(len(stream.arrival_s) for stream in traces.values())
     if count > MOST_REQUESTS:
         text = f"{count:,} requests are too many for one replay (at most {MOST_REQUESTS:,}); cut the trace"
         raise InputError([Diagnostic(source, 0, 0, "KV723", text)])
-    sizes = sorted({trace.blocks.block_tokens for trace in traces.values() if trace.blocks is not None})
+    sizes = sorted({stream.hash_tokens for stream in traces.values() if stream.hashes})
     if len(sizes) > 1:
         text = f"traces with prefix blocks of {' and '.join(map(str, sizes))} tokens cannot share a replay"
         raise InputError([Diagnostic(source, 0, 0, "KV723", text)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def replayed(trace: Trace, class_name: str, *, scale: float = 1.0, reusable_ppm:
         arrival_s=trace.arrival_s / scale,
         prompt_tokens=trace.input_tokens,
         output_tokens=trace.output_tokens,
-        source=f"{trace.path}{speed}",
+        source=f"{Path(trace.path).name}{speed}",
         sha256=trace.sha256,
         reusable_ppm=0 if hashes else reusable_ppm,
         hashes=hashes,

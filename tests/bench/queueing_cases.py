@@ -15,7 +15,7 @@ from planner.candidates.physics import ONE_FIT_MEAN_ERROR
 from planner.catalog import load_engine, load_gpu, load_model
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
-from planner.performance.fit import StepGrid, affine_fit, fit_around, prefill_cost, step_grid
+from planner.performance.fit import affine_fit, fit_around, prefill_cost, step_grid
 from planner.performance.provider import ProviderName, StepModel, StepRequest
 from planner.performance.speculation import NO_SPECULATION
 from planner.performance.step_model import step_model
@@ -138,7 +138,7 @@ def timing_of(
     """
     fit, cost = affine_fit(steps), prefill_cost(steps, budget_tokens)
     if tpot_s is not None and fit.mean_error > ONE_FIT_MEAN_ERROR:
-        fit = fit_around(_grid(steps, context_tokens), tpot_s) or fit
+        fit = fit_around(step_grid(steps, NO_SPECULATION, (context_tokens,)), tpot_s) or fit
     sigma = cost.sigma_s_per_token
     if decode_batch is not None:
         chunks = np.array([0, *sorted({c for c in (1024, 2048, 4096, 8192) if c <= budget_tokens})], dtype=np.float64)
@@ -157,11 +157,6 @@ def timing_of(
         cost.attention.ramp_tokens,
         budget_tokens,
     )
-
-
-@cache
-def _grid(steps: StepModel, context_tokens: float) -> StepGrid:
-    return step_grid(steps, NO_SPECULATION, (context_tokens,))
 
 
 def served_of(traffic: Traffic) -> Served:
