@@ -30,8 +30,8 @@ PPM = 1_000_000
 MOST_TIMES = 8
 """A class that eight times the replicas do not help is slow by itself: it may not run there."""
 
-LEAST_STEP_PPM = 20_000
-"""Every cut asks for at least 2 % more: rounds must end."""
+LEAST_STEP_PPM = 50_000
+"""Every cut asks for at least 5 % more: rounds must end."""
 
 
 def cuts_of(plan: Plan, runs: Sequence[Run], simulation: Simulation) -> tuple[Cut, ...]:
