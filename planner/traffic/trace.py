@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from planner.errors import Diagnostic, InputError
 from planner.traffic.trace_columns import Columns
 from planner.traffic.trace_rows import Batch, NoTraceError, read_batches
+from planner.traffic.trace_served import Served, ServedRows
 from planner.traffic.trace_text import UnreadableError, open_lines, sha256
 from planner.traffic.trace_values import IntArray, Wrong, times, tokens
 
@@ -68,6 +69,10 @@ class Trace:
     blocks: PrefixBlocks | None
     bad_rows: int
     bad: tuple[BadRow, ...]
+    served: Served | None = None
+    """How the requests were served, where that was asked for."""
+    began_ns: int = 0
+    """The first arrival as the file has it."""
 
     @property
     def requests(self) -> int:
@@ -80,8 +85,8 @@ class Trace:
         return float(self.arrival_s[-1])
 
 
-def read_trace(path: str | Path) -> Trace:
-    """The requests of a file, sorted by arrival.
+def read_trace(path: str | Path, *, with_served: bool = False) -> Trace:
+    """The requests of a file, sorted by arrival; on request also what it says of how they were served.
 
     Raises:
         InputError: the file cannot be read (KV711), its columns are not understood (KV712), or it has too many bad rows
@@ -92,6 +97,8 @@ def read_trace(path: str | Path) -> Trace:
         lines = open_lines(Path(path))
         with lines.stream:
             columns, batches = read_batches(lines)
+            if with_served:
+                found.served = ServedRows(columns.served)
             for batch in batches:
                 found.add(columns, batch)
                 if found.good_rows > MOST_ROWS:
@@ -120,6 +127,7 @@ class _Found:
     good_rows: int = 0
     bad_rows: int = 0
     bad: list[BadRow] = field(default_factory=list)
+    served: ServedRows | None = None
 
     @property
     def is_hopeless(self) -> bool:
@@ -150,6 +158,8 @@ class _Found:
         self.inputs.append(_kept(prompt, keep))
         self.outputs.append(_kept(output, keep))
         self.good_rows += len(self.arrivals_ns[-1])
+        if self.served is not None:
+            self.served.add(batch.served, keep)
         if columns.hashes is not None:
             if hashes is None or keep is not None:
                 hashes = _flat_hashes([batch.hashes[index] for index in keep or ()])
@@ -169,10 +179,12 @@ class _Found:
         if columns.hashes is not None:
             offsets = np.concatenate([[0], np.cumsum(np.concatenate(self.hash_counts))]).astype(np.int64)
             blocks = PrefixBlocks(np.concatenate(self.hashes), offsets, columns.block_tokens)
+        served = self.served.served() if self.served is not None else None
         if bool((np.diff(ns) < 0).any()):
             order = np.argsort(ns, kind="stable")
             ns, prompt, output = ns[order], prompt[order], output[order]
             blocks = _reordered(blocks, order) if blocks else None
+            served = served.taken(order) if served else None
         return Trace(
             path=path,
             format=columns.format,
@@ -184,6 +196,8 @@ class _Found:
             blocks=blocks,
             bad_rows=self.bad_rows,
             bad=tuple(self.bad),
+            served=served,
+            began_ns=int(ns[0]),
         )
 
 

@@ -3,8 +3,10 @@ their columns are called."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from planner.traffic.trace_served import ServedColumns, served_columns
 
 TIME_NAMES = (
     *("arrivals", "arrivaltime", "arrival", "arrivedat", "timestamp", "time", "requeststart", "starttime"),
@@ -47,6 +49,8 @@ class Columns:
     block_tokens: int = HASH_BLOCK_TOKENS
     error: tuple[str, ...] | None = None
     """What is not empty where the request failed."""
+    served: ServedColumns = field(default_factory=ServedColumns)
+    """What says how the requests were served."""
 
     @property
     def words(self) -> str:
@@ -69,13 +73,20 @@ AIPERF = Columns(
 def json_columns(row: dict[str, object]) -> Columns | str:
     """The columns of a JSON Lines file, from its first object; or why there are none."""
     if "metadata" in row and "metrics" in row:
-        return AIPERF
+        metrics = row["metrics"]
+        inside = list(metrics) if isinstance(metrics, dict) else []
+        return replace(AIPERF, served=served_columns({_squash(name): ("metrics", name) for name in inside}, row))
     if {"timestamp", "input_length", "output_length"} <= set(row):
         hashes = ("hash_ids",) if "hash_ids" in row else None
-        found = Columns("mooncake", ("timestamp",), ("input_length",), ("output_length",), 1_000_000, hashes)
-        return found if not isinstance(row["timestamp"], str) else _named(list(row), ())
+        served = served_columns({_squash(name): (name,) for name in row}, row)
+        found = Columns(
+            "mooncake", ("timestamp",), ("input_length",), ("output_length",), 1_000_000, hashes, served=served
+        )
+        return found if not isinstance(row["timestamp"], str) else _named(list(row), (), row=row)
     usage = row.get("usage")
-    return _named(list(row), ["usage"] if isinstance(usage, dict) else [], usage if isinstance(usage, dict) else ())
+    return _named(
+        list(row), ["usage"] if isinstance(usage, dict) else [], usage if isinstance(usage, dict) else (), row
+    )
 
 
 def csv_columns(names: Sequence[str]) -> Columns | str:
@@ -89,11 +100,17 @@ def csv_columns(names: Sequence[str]) -> Columns | str:
 
 
 def _exactly(kind: str, names: dict[str, str], time: str, prompt: str, output: str, unit_ns: int | None) -> Columns:
-    return Columns(kind, (names[time],), (names[prompt],), (names[output],), unit_ns)
+    served = served_columns({squashed: (name,) for squashed, name in names.items()})
+    return Columns(kind, (names[time],), (names[prompt],), (names[output],), unit_ns, served=served)
 
 
-def _named(names: Sequence[str], inside: Sequence[str], more: Iterable[str] = ()) -> Columns | str:
-    """Columns by their names; `more` are keys of the object `inside`."""
+def _named(
+    names: Sequence[str],
+    inside: Sequence[str],
+    more: Iterable[str] = (),
+    row: Mapping[str, object] | None = None,
+) -> Columns | str:
+    """Columns by their names; `more` are keys of the object `inside`; `row` is the object itself, where it is JSON."""
     paths = {_squash(name): (*inside, name) for name in reversed(list(more))}
     paths |= {_squash(name): (name,) for name in reversed(names)}
     times = {name: (path, unit) for name, path in paths.items() for name, unit in [_time_name(name)]}
@@ -113,7 +130,8 @@ def _named(names: Sequence[str], inside: Sequence[str], more: Iterable[str] = ()
         ]
         shown = ", ".join(list(names)[:SHOWN_NAMES]) or "nothing"
         return f"no column of {' and of '.join(lacks)} among {shown}"
-    return Columns("columns", time[0], prompt, output, time[1], hashes)
+    served = served_columns({name: path for name, path in paths.items() if path not in (time[0], prompt, output)}, row)
+    return Columns("columns", time[0], prompt, output, time[1], hashes, served=served)
 
 
 def _time_name(name: str) -> tuple[str, int | None]:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, islice
 from operator import itemgetter
 from typing import Any
 
 from planner.traffic.trace_columns import Columns, csv_columns, json_columns
+from planner.traffic.trace_served import Figure, Label, ServedColumns
 from planner.traffic.trace_text import Lines, UnreadableError
-from planner.traffic.trace_vllm import BENCH, MARK, SERVER_LOG, Logged, bench_columns, bench_rows, logged_requests
+from planner.traffic.trace_vllm import (
+    BENCH,
+    BENCH_TIMES,
+    MARK,
+    SERVER_LOG,
+    Logged,
+    bench_columns,
+    bench_rows,
+    bench_times,
+    logged_requests,
+)
 from planner.units import quote
 
 BATCH_ROWS = 4_096
@@ -40,6 +51,7 @@ class Batch:
     inputs: Sequence[object] = ()
     outputs: Sequence[object] = ()
     hashes: Sequence[object] = ()
+    served: dict[Figure | Label, Sequence[object]] = field(default_factory=dict)
     wrong: dict[int, str] = field(default_factory=dict)
 
 
@@ -73,11 +85,17 @@ def _csv(first: str, number: int, blocks: Iterator[list[str]], lines: Lines) -> 
             return SERVER_LOG, _server_log(number, chain([start], blocks))
         raise NoTraceError(number, columns)
     where = [names.index(path[0]) for path in (columns.time, columns.input, columns.output)]
-    return columns, _csv_batches(number, blocks, lines, delimiter, where)
+    served = {role: names.index(path[0]) for role, path in columns.served.paths.items()}
+    return columns, _csv_batches(number, blocks, lines, delimiter, where, served)
 
 
 def _csv_batches(
-    header_line: int, blocks: Iterator[list[str]], lines: Lines, delimiter: str, where: Sequence[int]
+    header_line: int,
+    blocks: Iterator[list[str]],
+    lines: Lines,
+    delimiter: str,
+    where: Sequence[int],
+    served: dict[Figure | Label, int],
 ) -> Iterator[Batch]:
     held_chars, first_line = lines.chars, header_line + 1
 
@@ -90,7 +108,11 @@ def _csv_batches(
     reader = csv.reader(chain.from_iterable(bounded()), delimiter=delimiter)
     try:
         while rows := list(islice(reader, BATCH_ROWS)):
-            yield _csv_batch(first_line, rows, where, reader.line_num + header_line - first_line + 1)
+            batch = _csv_batch(first_line, rows, where, reader.line_num + header_line - first_line + 1)
+            batch.served = {
+                role: [row[at] if at < len(row) else "" for row in rows if row] for role, at in served.items()
+            }
+            yield batch
             first_line, held_chars = header_line + reader.line_num + 1, lines.chars
     except csv.Error as error:
         message = f"line {header_line + reader.line_num:,} is no CSV: {error}; is a quotation mark not closed?"
@@ -122,7 +144,7 @@ def _json_lines(first: str, number: int, blocks: Iterator[list[str]]) -> tuple[C
     for at, line in enumerate(block[:LOOKED_AT_LINES]):
         row = json_value(line)
         if isinstance(row, dict) and bench_columns(row):
-            return BENCH, _bench(number + at, row)
+            return replace(BENCH, served=ServedColumns(BENCH_TIMES)), _bench(number + at, row)
         if isinstance(row, dict):
             columns = json_columns(row)
             if isinstance(columns, str):
@@ -137,8 +159,9 @@ def _bench(number: int, document: dict[str, object]) -> Iterator[Batch]:
     if isinstance(rows, str):
         raise NoTraceError(number, rows)
     starts, inputs, outputs, errors = rows
+    times = bench_times(document, len(starts))
     failed = {at: "the request failed" for at, error in enumerate(errors) if error}
-    yield Batch([number] * len(starts), starts, inputs, outputs, wrong=failed)
+    yield Batch([number] * len(starts), starts, inputs, outputs, served=times, wrong=failed)
 
 
 def _server_log(number: int, blocks: Iterator[list[str]]) -> Iterator[Batch]:
@@ -177,6 +200,7 @@ def _json_batch(columns: Columns, number: int, block: list[str]) -> Batch:
     )
     if columns.hashes is not None:
         batch.hashes = _column(rows, columns.hashes)
+    batch.served = {role: _column(rows, path) for role, path in columns.served.paths.items()}
     return batch
 
 

@@ -6,13 +6,17 @@ Source: vLLM 0.24, vllm/benchmarks/serve.py (keys of the document) and vllm/entr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from planner.traffic.trace_columns import Columns
+from planner.traffic.trace_served import Figure, Label
 
 BENCH = Columns("vllm", ("start_times",), ("input_lens",), ("output_lens",), 10**9)
 SERVER_LOG = Columns("vllm", ("Received request",), ("prompt_token_ids",), ("output_token_ids",))
+
+BENCH_TIMES: dict[Figure | Label, tuple[str, ...]] = {"ttft": ("ttfts",), "e2e": ("itls",)}
+"""Lists of the document, in seconds: time to the first token, and all gaps between tokens."""
 
 _EVENT = re.compile(
     r"\b(Received request|Request|Generated response) (\S+?)(?: details| \((streaming (?:complete|delta))\))?: "
@@ -49,6 +53,21 @@ def bench_rows(document: dict[str, object]) -> tuple[list[object], list[object],
         return f"start_times, input_lens and output_lens have {len(starts)}, {len(inputs)} and {len(outputs)} entries"
     errors = document.get("errors")
     return starts, inputs, outputs, errors if isinstance(errors, list) and len(errors) == len(starts) else []
+
+
+def bench_times(document: dict[str, object], count: int) -> dict[Figure | Label, Sequence[object]]:
+    """Time to the first token, and that to the last one: all gaps later. Nothing where it was not streamed."""
+    ttfts, gaps = document.get("ttfts"), document.get("itls")
+    none: list[object] = [None] * count
+    firsts = ttfts if isinstance(ttfts, list) and len(ttfts) == count else none
+    lists = gaps if isinstance(gaps, list) and len(gaps) == count else none
+    return {"ttft": firsts, "e2e": [_end(first, own) for first, own in zip(firsts, lists, strict=True)]}
+
+
+def _end(first: object, gaps: object) -> float | None:
+    if not isinstance(first, int | float) or not isinstance(gaps, list):
+        return None
+    return first + sum(gap for gap in gaps if isinstance(gap, int | float))
 
 
 def logged_requests(lines: Iterable[tuple[int, str]]) -> Iterator[Logged]:
