@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from planner.simulate.session import Answer, Question
     from planner.solver.program import Solution
     from planner.solver.session import BackendName
+    from planner.verify.session import Answer as VerifyAnswer
+    from planner.verify.session import Question as VerifyQuestion
 
 Progress = Callable[[str], None]
 
@@ -252,6 +254,30 @@ def simulate(plan: Plan, question: Question, source: str = "plan", progress: Pro
     from planner.simulate import session
 
     return session.simulate(plan, question, source, progress)
+
+
+def verify(
+    plan: Plan, question: VerifyQuestion, source: str = "plan", progress: Progress | None = None
+) -> VerifyAnswer:
+    """Holds a plan against request logs and metrics of its fleet: what is off, by what factor, and why.
+
+    Raises:
+        InputError: log or metrics cannot be read or are not of this plan, or nothing in it can be held against them.
+    """
+    from planner.verify import session
+
+    return session.verify(plan, question, source, progress)
+
+
+def calibration(plan: Plan, answer: VerifyAnswer, source: str = "plan") -> str:
+    """The speeds that a look back measured, as a table for `performance.measured`.
+
+    Raises:
+        InputError: none was measured.
+    """
+    from planner.verify.calibration import calibration_csv
+
+    return calibration_csv(plan, answer.speeds, source)
 
 
 def diff(base: Plan, head: Plan) -> Diff:

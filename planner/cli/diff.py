@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from planner.cli.inputs import files_of_side
-from planner.cli.output import EXIT_OK, check_target, say, say_error, width, write_whole
+from planner.cli.output import EXIT_GUARDRAIL, EXIT_OK, check_target, say, say_error, width, write_whole
 from planner.cli.solve import finite, show_progress
 
 if TYPE_CHECKING:
     from planner.plan.diff_types import Diff, WhatIf
 
-EXIT_GUARDRAIL = 5
 EXIT_DIFFERENT = 10
 
 FORMATS = ("table", "json", "md", "github")

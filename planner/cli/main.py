@@ -27,6 +27,7 @@ from planner.cli.solve import solve
 from planner.cli.sweep import sweep
 from planner.cli.trace import trace
 from planner.cli.validate import validate
+from planner.cli.verify import verify
 from planner.cli.what_if import what_if
 from planner.errors import InputError
 from planner.report.printable import printable
@@ -48,8 +49,8 @@ def kvplan() -> None:
 
     \b
     Exit codes: 0 done, 1 wrong input, 2 wrong command line, 3 proved infeasible, 4 no plan in the time limit,
-    5 a guardrail crossed (--fail-on), 6 check disproved the plan or it is not as locked, 7 a promise failed in a
-    replay, 10 plans differ (--exit-code), 70 a bug in kvplan, 130 interrupted.
+    5 a guardrail crossed (--fail-on) or the plan off (verify), 6 check disproved the plan or it is not as locked,
+    7 a promise failed in a replay, 10 plans differ (--exit-code), 70 a bug in kvplan, 130 interrupted.
     """
 
 
@@ -58,6 +59,7 @@ for command in (
     validate,
     check,
     simulate,
+    verify,
     diff,
     what_if,
     sweep,

@@ -18,6 +18,9 @@ from planner.traffic.trace_served import Figure, Label
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+TO = " to "
+"""Between a class and the deployment that its requests go to, in the name of a stream; no name of a scenario has it."""
+
 LONGEST_S = 3_600.0
 """A mean time to the first token of more than an hour is a wrong unit; so is one below ten microseconds."""
 SHORTEST_S = 1e-5
@@ -132,7 +135,11 @@ def _problems(name: str, trace: Trace, known: Sequence[str]) -> list[Diagnostic]
         if others and len(known) > 1:
             shown = ", ".join(repr(one) for one in others[:3])
             found.append(("KV734", f"the plan has no traffic class {shown}; it has {', '.join(known)}"))
-    for figure, words in (("ttft", "time to the first token"), ("tpot", "time per token"), ("e2e", "time of a request")):
+    for figure, words in (
+        ("ttft", "time to the first token"),
+        ("tpot", "time per token"),
+        ("e2e", "time of a request"),
+    ):
         values = served.figures.get(figure)  # type: ignore[call-overload]
         if values is None or not np.isfinite(values).any():
             continue
@@ -140,8 +147,8 @@ def _problems(name: str, trace: Trace, known: Sequence[str]) -> list[Diagnostic]
         if not SHORTEST_S <= middle <= LONGEST_S:
             found.append(("KV733", f"a median {words} of {middle:,.6g} s cannot be; is the column in another unit?"))
     if not found and (ratio := _disagreement(trace)) is not None:
-        found.append(("KV733", f"TTFT + (output - 1) x TPOT is {ratio:.3g} times the whole time of a request; is one of "
-                               "the columns in another unit?"))  # fmt: skip
+        found.append(("KV733", f"TTFT + (output - 1) x TPOT is {ratio:.3g} times the time of a request; is one of the "
+                               "columns in another unit?"))  # fmt: skip
     return [Diagnostic(trace.path, 0, 0, code, text) for code, text in found]
 
 
@@ -219,10 +226,8 @@ def _notes(trace: Trace) -> list[str]:
 def answers_of(run: Run, like: Answers) -> Answers:
     """The requests of a replay, known as far as those of a log are: who answered only where the log says it."""
     requests = [one for own in run.requests for one in own]
-    names = {stream.class_name: index for index, stream in enumerate(run.streams)}
-    class_of = [like.classes.index(stream.class_name) for stream in run.streams]
+    class_of = [like.classes.index(stream.class_name.partition(TO)[0]) for stream in run.streams]
     served = np.array([not one.refused for one in requests], dtype=np.bool_)
-    assert len(names) == len(run.streams)
 
     def times(values: Sequence[float]) -> FloatArray:
         return np.where(served, np.array(values, dtype=np.float64), np.nan)

@@ -90,7 +90,9 @@ def _of_text(text: str, path: str) -> tuple[Series, ...]:
     if wrong:
         raise InputError(_few(wrong, path))
     if not found:
-        raise InputError([Diagnostic(path, 0, 0, "KV732", "there are no metrics in this file; save `curl .../metrics`")])
+        raise InputError(
+            [Diagnostic(path, 0, 0, "KV732", "there are no metrics in this file; save `curl .../metrics`")]
+        )
     return tuple(Series(name, labels, tuple(sorted(points))) for (name, labels), points in found.items())
 
 
@@ -98,7 +100,9 @@ def _few(wrong: list[Diagnostic], path: str) -> Iterator[Diagnostic]:
     """The first mistakes; many of them mean another kind of file, one at the end a file that was cut off."""
     yield from wrong[:3]
     if len(wrong) > 3:
-        yield Diagnostic(path, 0, 0, "KV732", f"{len(wrong):,} lines are no metrics; save Prometheus text or query JSON")
+        yield Diagnostic(
+            path, 0, 0, "KV732", f"{len(wrong):,} lines are no metrics; save Prometheus text or query JSON"
+        )
 
 
 def _sample(line: str) -> tuple[str, Labels, float, int | None] | None:

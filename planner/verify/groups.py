@@ -67,7 +67,7 @@ def groups(plan: Plan, answers: Answers, metrics: Metrics | None, served_names: 
         own = answers.where(np.isin(answers.class_of, [answers.classes.index(name) for name in classes]))
         if not own.count:
             continue
-        parts = [(name, (name,)) for name in names]
+        parts: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in names]
         if len(names) > 1 and not _are_told_apart(own, metrics, names):
             parts = [(model, names)]
         for title, members in parts:
@@ -102,5 +102,7 @@ def served_names(plan: Plan, metrics: Metrics) -> dict[str, str]:
         found = {models[0]: told[0]}
     if told and not found:
         text = f"these are metrics of {', '.join(told)}; the plan has {', '.join(models)}"
-        raise InputError([Diagnostic(metrics.path, 0, 0, "KV734", f"{text}; serve it under that name, or cut the rest")])
+        raise InputError(
+            [Diagnostic(metrics.path, 0, 0, "KV734", f"{text}; serve it under that name, or cut the rest")]
+        )
     return found

@@ -90,7 +90,7 @@ def read_metrics(path: str) -> Metrics:
     """vLLM's metrics of a file.
 
     Raises:
-        InputError: the file cannot be read (KV731, KV732), or its metrics are another engine's, or out of range (KV733).
+        InputError: the file cannot be read (KV731, KV732), or its metrics are another engine's or cannot be (KV733).
     """
     series = read_series(path)
     metrics = Metrics(path, series)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 
+from planner.plan.routing import Interval
 from planner.plan.types import Plan
 from planner.simulate.fleet import Fleet, Site
 from planner.simulate.replay import Run, replay
 from planner.simulate.replica import Steps
 from planner.simulate.stream import Stream
-from planner.verify.answers import Answers
+from planner.verify.answers import TO, Answers
 from planner.verify.groups import Group
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is put in for the plan's own figures: hits by class, the rest by deployment; factors unless named otherwise."""
+    """What is put in for the plan's own figures: hits by class, the rest by deployment, as factors or counts."""
 
     hit_share: dict[str, float] = field(default_factory=dict)
     pool: dict[str, float] = field(default_factory=dict)
@@ -73,31 +75,39 @@ def _changed(site: Site, changes: Changes) -> Site:
 
 
 def streams_of(plan: Plan, fleet: Fleet, answers: Answers, changes: Changes) -> tuple[Stream, ...]:
-    """The requests of a log as streams, of every class that can be simulated."""
+    """The requests of a log as streams: one a class, or one a class and deployment where the log says who answered."""
     found = []
     for name in sorted(fleet.routing):
         own = answers.of_class(name)
-        if not own.count:
-            continue
-        order = np.argsort(own.arrival_s, kind="stable")
         planned = plan.scenario.traffic[name].reusable_prefix_ppm
         reusable_ppm = round(changes.hit_share[name] * 1e6) if name in changes.hit_share else planned
-        found.append(
-            Stream(
-                class_name=name,
-                arrival_s=own.arrival_s[order],
-                prompt_tokens=own.input_tokens[order],
-                output_tokens=own.output_tokens[order],
-                source="the log",
-                reusable_ppm=reusable_ppm,
-            )
-        )
+        told = bool(own.count) and bool(np.isin(own.deployment, list(fleet.sites)).all())
+        for deployment in np.unique(own.deployment).tolist() if told else [""]:
+            part = own.where(own.deployment == deployment) if told else own
+            order = np.argsort(part.arrival_s, kind="stable")
+            if part.count:
+                found.append(
+                    Stream(
+                        class_name=f"{name}{TO}{deployment}" if told else name,
+                        arrival_s=part.arrival_s[order],
+                        prompt_tokens=part.input_tokens[order],
+                        output_tokens=part.output_tokens[order],
+                        source="the log",
+                        reusable_ppm=reusable_ppm,
+                    )
+                )
     return tuple(found)
 
 
 def replayed(plan: Plan, fleet: Fleet, answers: Answers, changes: Changes) -> Run:
-    """The requests of a log through the fleet with what was found put in."""
-    return replay(changed(fleet, changes), streams_of(plan, fleet, answers, changes))
+    """The requests of a log through the fleet with what was found put in, routed as they were where that is known."""
+    streams = streams_of(plan, fleet, answers, changes)
+    routing = dict(fleet.routing)
+    for stream in streams:
+        _, told, deployment = stream.class_name.partition(TO)
+        if told:
+            routing[stream.class_name] = (Interval(0, None, ((deployment, Fraction(1)),)),)
+    return replay(replace(changed(fleet, changes), routing=routing), streams)
 
 
 @dataclass(frozen=True)

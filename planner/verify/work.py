@@ -71,7 +71,9 @@ def work(answers: Answers, sites: Sequence[Site], replicas: int, hit_share: floa
     Requests that were preempted do not count, as they waited in between. Where the log does not say which replica
     answered, all of them count as equally loaded.
     """
-    good = np.isfinite(answers.first_s + answers.end_s) & (answers.end_s > answers.first_s) & (answers.output_tokens > 1)
+    good = (
+        np.isfinite(answers.first_s + answers.end_s) & (answers.end_s > answers.first_s) & (answers.output_tokens > 1)
+    )
     answers = answers.where(good)
     if not answers.count:
         return None
@@ -100,7 +102,7 @@ def _looked(answers: Answers, share: float, moments: int) -> tuple[FloatArray, F
     """Tokens/s of all, batch and mean context of one replica at moments in the middle of equal times."""
     start, end = float(answers.first_s.min()), float(answers.end_s.max())
     seconds = (end - start) / moments
-    at = start + (np.arange(moments) + 0.5) * seconds
+    at: FloatArray = start + (np.arange(moments, dtype=np.float64) + 0.5) * seconds
     speed = (answers.output_tokens - 1) / (answers.end_s - answers.first_s)
     counted = np.where(answers.preemptions > 0, 0.0, speed)
     one = np.ones(answers.count)

@@ -27,7 +27,7 @@ def command(*args: str) -> list[str]:
     return [sys.executable, "-m", "planner", *args]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kvplan() -> Run:
     """Runs kvplan in a process of its own, from the repository's root."""
 
