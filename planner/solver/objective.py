@@ -46,7 +46,7 @@ def solve(
         progress: Told the best plan, the bound and the gap whenever one of them moves.
 
     Returns:
-        The solution; `optimal` only if every objective and uniqueness are proved.
+        The solution; `optimal` only if every objective is proved, `unique` only if no other plan is its equal.
     """
     for name in program.objective:
         if name != "quality_loss":
@@ -73,10 +73,13 @@ def solve(
         settle_on_one(session)
         unique = True
         proof = f"{session.backend.name}: every objective proved, {len(session.cuts)} cuts; the only plan of its order"
-    except OutOfTime:
-        status, proof = "feasible" if session.best else "unknown", "the time limit ended the proof"
-    except Unproved:
-        status, proof = "feasible" if session.best else "unknown", f"{session.backend.name} found no proof"
+    except (OutOfTime, Unproved) as stop:
+        if len(stages) == len(program.objective):
+            proof = f"{session.backend.name}: every objective proved; other plans may be equal to this one"
+        else:
+            status = "feasible" if session.best else "unknown"
+            late = isinstance(stop, OutOfTime)
+            proof = "the time limit ended the proof" if late else f"{session.backend.name} found no proof"
     return _solution(program, session, status, stages, unique=unique, proof=proof)
 
 

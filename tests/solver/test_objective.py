@@ -9,10 +9,12 @@ from fractions import Fraction
 
 import pytest
 
+from planner.solver import objective
 from planner.solver.exact import violations
 from planner.solver.objective import solve
 from planner.solver.program import Column, Group, Item, Load, ModelLimit, NodeLimit, PoolNodes, Program, ShareLimit
 from planner.solver.progress import Step
+from planner.solver.session import OutOfTime, Session
 
 
 def program() -> Program:
@@ -99,6 +101,19 @@ def test_no_time_gives_no_claim() -> None:
     """Tests that a limit that has passed leaves the status unknown and says that it may differ next time."""
     solution = solve(program(), time_limit_s=0)
     assert (solution.status, solution.reproducible, solution.unique) == ("unknown", False, False)
+
+
+def test_what_is_proved_stays_proved_when_time_ends_among_equals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that a limit met after the last objective leaves it optimal, and says that an equal plan may come next."""
+
+    def too_late(session: Session) -> None:
+        session.deadline = 0.0
+        raise OutOfTime
+
+    monkeypatch.setattr(objective, "settle_on_one", too_late)
+    solution = solve(program())
+    assert (solution.status, solution.unique, solution.reproducible) == ("optimal", False, False)
+    assert [stage.bound for stage in solution.stages] == [70, 4, 0]
 
 
 def test_unknown_objectives_are_refused() -> None:
