@@ -58,6 +58,8 @@ def solve(
     if too_large(program):
         return _searched(program, deadline, seed, progress or (lambda _: None))
     session = Session(program, backend, seed, deadline, progress or (lambda _: None))
+    if session.backend.name != "cpsat" and one_situation(program) and program.objective[0] != "quality_loss":
+        _offer_first_plan(session)
     stages: list[Stage] = []
     status: Status = "optimal"
     unique = False
@@ -90,8 +92,23 @@ WHOLE_PAIRS = 6_000
 def too_large(program: Program) -> bool:
     """Whether a program is searched in parts. One of several situations, or with quality first, is always whole."""
     pairs = sum(len(column.losses) for column in program.columns)
-    plain = all(column.own for column in program.columns) and all(pool.group is not None for pool in program.pools)
-    return pairs > WHOLE_PAIRS and plain and program.objective[0] != "quality_loss"
+    return pairs > WHOLE_PAIRS and one_situation(program) and program.objective[0] != "quality_loss"
+
+
+def one_situation(program: Program) -> bool:
+    """Whether a program is of one time, without losses and purchases: what the search in parts understands."""
+    return all(column.own for column in program.columns) and all(pool.group is not None for pool in program.pools)
+
+
+def _offer_first_plan(session: Session) -> None:
+    """Gives a session a plan to start from, class by class; HiGHS tells none before it ends."""
+    from planner.solver.scale.flat import flatten
+    from planner.solver.scale.start import first_plan
+
+    program = session.program
+    start = first_plan(program, flatten(program), node_weights(program, program.objective[0]))
+    if start is not None:
+        session.offer(*start)
 
 
 def _searched(program: Program, deadline: float, seed: int, progress: Progress) -> Solution:

@@ -8,6 +8,7 @@ because every plan satisfies the master and all cuts.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal
@@ -15,6 +16,7 @@ from typing import Literal
 from planner.solver.backend import Answer, Backend
 from planner.solver.cuts import ServingCut
 from planner.solver.exact import FarkasCut, broken_integer_rows, loss_cut, route
+from planner.solver.hints import integer_hint
 from planner.solver.master import Master, Row, Terms, build
 from planner.solver.nodes import node_plans, tightened
 from planner.solver.program import Program
@@ -161,10 +163,23 @@ class Session:
         raise Unproved
 
     def _hint(self) -> dict[int, int] | None:
-        if self.best is None:
+        if self.best is None or not self.best.values:
             return None
         known = self.best.values
-        return {i: known.get(v.name, v.lower) for i, v in enumerate(self.master.variables)}
+        return {i: known[v.name] for i, v in enumerate(self.master.variables) if v.name in known}
+
+    def offer(self, replicas: Sequence[int], nodes: Sequence[int]) -> None:
+        """Takes a plan that was found elsewhere, if the judge accepts it: something to show while the solve runs.
+
+        It is no hint: HiGHS took twice as long to prove from a plan 40 % above the optimum as from none.
+        """
+        hint = integer_hint(self.program, self.master, replicas, nodes)
+        values = tuple(hint.get(i, variable.upper) for i, variable in enumerate(self.master.variables))
+        if self._judge(Answer("feasible", values)):
+            assert self.best is not None
+            self.best = replace(self.best, values={})
+            first = self.program.objective[0]
+            self.progress(Step(first, objective_value(self.program, first, self.best)))
 
     def _judge(self, answer: Answer) -> bool:
         """Tests an incumbent exactly; a refusal adds its cut. An accepted plan becomes the best one."""
@@ -184,9 +199,16 @@ class Session:
             return False
         if master.loss is not None and loss > values[master.loss]:
             return self._refuse(loss_cut(self.program, replicas, routing))
+        first = self.program.objective[0]
+        offered = self.best if self.best is not None and not self.best.values else None
+        if offered is not None and self._value(first, offered) < self._value(first, plan):
+            return True
         named = {variable.name: value for variable, value in zip(master.variables, values, strict=True)}
         self.best = replace(plan, values=named)
         return True
+
+    def _value(self, name: str, plan: Plan) -> int:
+        return objective_value(self.program, name, plan)
 
     def _refuse(self, cut: ServingCut) -> bool:
         self.cuts.append(cut)

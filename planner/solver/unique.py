@@ -49,6 +49,8 @@ def _switches(session: Session) -> Terms:
             on = switches[plain(name)] = session.master.variable(f"deployed[{plain(name)}]", 0, 1)
         upper = session.master.variables[y].upper
         session.backend.add(Row(f"deployed[{name}]", ((y, 1), (on, -upper)), None, 0))
+        if session.best is not None and session.best.values:  # a hint without its switches would be worth nothing
+            session.best.values[f"deployed[{name}]"] = int(_now(session, y) > 0)
     return tuple((on, 1) for on in switches.values())
 
 
