@@ -120,8 +120,12 @@ inventory:
 
 
 def test_a_looser_ttft_on_a_sequence_bound_replica(solve: Solve) -> None:
-    """139 ms in place of 133 ms: the wait for a first token must not be counted at the rate that TTFT allows."""
-    assert_never_rises([solve(text=EDGE), solve("traffic.chat.slo.ttft_p95=139ms", text=EDGE)])
+    """4 % more time: the wait for a first token must not be counted at the rate that TTFT allows.
+
+    Over a range of limits, since the band's quantile divides them and moves with what is measured.
+    """
+    limits = (133, 139, 160, 166, 200, 208, 240, 250, 400)
+    assert_never_rises([solve(f"traffic.chat.slo.ttft_p95={limit}ms", text=EDGE) for limit in limits])
 
 
 def test_looser_shares_never_cost_more(solve: Solve) -> None:
