@@ -94,9 +94,10 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
 
 def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
     """The plan with what it hangs on: solved again at the other edge of the latency band, without presets that are
-    only allowed, and without compression."""
+    only allowed, without compression, and without prefix hits that need room."""
     from planner.plan.document import evidence_debt
     from planner.plan.edge import edge_of
+    from planner.plan.hits import WithoutHits
     from planner.plan.value import IfWrong, PresetValue, compressed
 
     start = time.perf_counter()
@@ -109,11 +110,21 @@ def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
         plan = _solved(_uncompressed(first.scenario, model), options, file).document()
         cost, own = (plan.totals.cost_per_month, plan.models[model].cost_per_month) if plan.totals else (None, None)
         values.append(PresetValue(model, (), plan.status, cost, own))
-    if edge is None and wrong is None and not values:
+    dry = None
+    if first.decision is not None and any(traffic.prefix for traffic in first.scenario.traffic.values()):
+        plan = _solved(_without_hits(first.scenario), options, file).document()
+        dry = WithoutHits(plan.status, plan.totals.cost_per_month if plan.totals else None)
+    if edge is None and wrong is None and dry is None and not values:
         return first
     seconds = {**first.run.seconds, "second solves": round(time.perf_counter() - start, 3)}
-    verdict = replace(first.verdict, if_wrong=wrong, preset_value=tuple(values), band_edge=edge)
+    verdict = replace(first.verdict, if_wrong=wrong, preset_value=tuple(values), band_edge=edge, without_hits=dry)
     return replace(first, verdict=verdict, run=replace(first.run, seconds=seconds))
+
+
+def _without_hits(scenario: Scenario) -> Scenario:
+    """The scenario with empty prefix caches."""
+    traffic = {name: replace(each, reusable_prefix_ppm=0, prefix=None) for name, each in scenario.traffic.items()}
+    return replace(scenario, traffic=traffic)
 
 
 def _at_other_edge(scenario: Scenario) -> Scenario:

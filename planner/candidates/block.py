@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.candidates.cuts import gpu_time_factor
-from planner.candidates.demand import Demand, demand, workloads
+from planner.candidates.demand import Demand
 from planner.candidates.dominance import NOT_ELIGIBLE
 from planner.candidates.grid import Block, Grid, latency_reasons, make_grid, operating_columns
 from planner.candidates.holdings import Holdings, holdings_of
 from planner.candidates.physics import quality_of
+from planner.candidates.prefix import demand_with_hits
 from planner.candidates.rejections import Rejections
 from planner.candidates.settings import batch_sizes, memory_of, setting_choices, settings, utilization_ppm
 from planner.candidates.types import LOAD_UNIT, Candidate, Config, ItemLoad, Setting, Shape
@@ -45,11 +46,19 @@ class Evaluated:
     where: tuple[_Point, ...]
     memory: dict[tuple[Setting, int], ReplicaMemory]
     losses: dict[int, tuple[int, str | None]]
+    grid: Grid
+    cached_ppm: NDArray[np.int64]
 
     @property
     def shape(self) -> Shape:
         """The shape that was evaluated."""
         return self.block.shape
+
+    def _cached_ppm(self, point: _Point, k: int) -> int:
+        """Share of an item's prompt tokens that is counted as cached at a point."""
+        grid = self.grid
+        place = grid.pairs.index((point.setting, k)), grid.tpot_ns.index(point.tpot), grid.ttft_ns.index(point.ttft)
+        return int(self.cached_ppm[place])
 
     def candidate(self, index: int) -> Candidate:
         """The candidate of one configuration, its loads rounded up to integers once."""
@@ -63,7 +72,8 @@ class Evaluated:
             gpu_time, sequences, kv = (ceil(Fraction(float(amount)) * LOAD_UNIT) for amount in amounts)
             part = block.served(point.setting.context_tokens, k)
             loss, flag = self.losses[k]
-            loads.append((k, ItemLoad(gpu_time, sequences, kv, part.rejected, part.cut_short, loss, flag)))
+            cached = self._cached_ppm(point, k)
+            loads.append((k, ItemLoad(gpu_time, sequences, kv, part.rejected, part.cut_short, loss, flag, cached)))
         physics = block.physics
         fit = physics.fit_at(point.tpot)
         return Candidate(
@@ -104,18 +114,14 @@ def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
     grid = make_grid(block, {setting for setting, _ in memory}, losses, reasons)
     if not grid.pairs:
         return []
-    reuse = {name: traffic.reusable_prefix_ppm for name, traffic in block.scenario.traffic.items()}
-    pairs = [(setting, block.items[k]) for setting, k in grid.pairs]
-    tpot = np.array(grid.tpot_ns) / 1e9
-    ttft = np.array([ns / 1e9 if ns else np.inf for ns in grid.ttft_ns])
-    work = workloads(block.physics, pairs, grid.tpot_ns, reuse, _holdings(block, memory))
-    asked = demand(work, tpot, ttft, block.scenario.reserve)
+    pools = {at: min(m.pool_tokens for (one, _), m in memory.items() if one == at) for at, _ in grid.pairs}
+    asked, cached_ppm = demand_with_hits(block, grid, pools, _holdings(block, memory))
     latency_reasons(block, grid, asked, reasons)
     rows, where, points = _rows(block, grid, asked, memory)
     if not where:
         return []
     extras = _extras(block, where, losses)
-    return [Evaluated(block, rows, extras, points, tuple(where), memory, losses)]
+    return [Evaluated(block, rows, extras, points, tuple(where), memory, losses, grid, cached_ppm)]
 
 
 def _memory(block: Block, reasons: Rejections) -> dict[tuple[Setting, int], ReplicaMemory]:

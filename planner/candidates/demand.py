@@ -55,12 +55,12 @@ def workloads(
     physics: ShapePhysics,
     pairs: list[tuple[Setting, DemandItem]],
     tpot_ns: Sequence[int],
-    reusable_ppm: dict[str, int],
+    reusable_ppm: Sequence[int],
     holdings: Mapping[Setting, Holdings | None],
 ) -> Workload:
     """Moments of (setting, item) pairs as columns, a row for each operating TPOT where its fit is its own.
 
-    Only pairs of which some prompt fits may be asked.
+    Only pairs of which some prompt fits may be asked; of each, `reusable_ppm` of the prompt tokens are cached.
     """
     work = stack(
         [
@@ -68,10 +68,10 @@ def workloads(
                 physics.timings[setting.chunk_tokens],
                 setting.context_tokens,
                 item,
-                reusable_ppm[item.class_name],
+                reusable,
                 holdings[setting],
             )
-            for setting, item in pairs
+            for (setting, item), reusable in zip(pairs, reusable_ppm, strict=True)
         ]
     )
     if physics.grid is None:

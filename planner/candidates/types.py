@@ -126,6 +126,8 @@ class ItemLoad:
     cut_short: Fraction
     loss_ppm: int
     loss_flag: str | None = None
+    cached_ppm: int = 0
+    """Share of prompt tokens that was counted as found in the prefix cache."""
 
     def amount(self, row: RowName) -> int:
         """The amount in one of the three load rows."""

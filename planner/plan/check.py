@@ -104,8 +104,9 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
     stages = tuple((stage.name, stage.bound) for stage in plan.objective)
     if plan.status != "infeasible":
         return Verdict(
-            plan.status, stages, (), plan.bounds, plan.if_wrong, plan.preset_value, plan.band_edge, plan.certificate
-        )
+            plan.status, stages, (), plan.bounds, plan.if_wrong, plan.preset_value, plan.band_edge, plan.certificate,
+            plan.without_hits,
+        )  # fmt: skip
     return Verdict(
         plan.status,
         stages,

@@ -15,6 +15,7 @@ from planner.plan.certificate import NOT_SIMULATED, Certificate
 from planner.plan.costs import model_costs, model_money, pool_plans, tokens_of, totals
 from planner.plan.edge import BandEdge, band_edge
 from planner.plan.evidence import evidence, warnings
+from planner.plan.hits import WithoutHits, dry_notes, hit_notes, without_hits
 from planner.plan.limits import limit_rows
 from planner.plan.losses import after_losses
 from planner.plan.money import ppm
@@ -66,6 +67,7 @@ class Verdict:
     preset_value: tuple[PresetValue, ...] = ()
     band_edge: BandEdge | None = None
     certificate: Certificate = NOT_SIMULATED
+    without_hits: WithoutHits | None = None
 
 
 def build_plan(
@@ -93,6 +95,7 @@ def build_plan(
     shown = _shown(scenario, table, decision)
     stages = _stages(scenario, shown, verdict)
     debt = evidence_debt(decision)
+    dry = without_hits(verdict.without_hits, shown.totals)
     return Plan(
         format_version=FORMAT_VERSION,
         status=verdict.status,
@@ -107,7 +110,7 @@ def build_plan(
         rejected=rejected,
         candidates=counts,
         evidence=evidence(scenario, shown.everywhere, table),
-        warnings=warnings(scenario, shown.everywhere, verdict.bounds),
+        warnings=(*warnings(scenario, shown.everywhere, verdict.bounds), *_hit_notes(scenario, shown, dry)),
         certificate=certificate,
         scenario=bare,
         hash="",
@@ -121,6 +124,7 @@ def build_plan(
         losses=shown.losses,
         time=shown.time,
         band_edge=band_edge(verdict.band_edge, shown.deployments, shown.totals),
+        without_hits=dry,
     )
 
 
@@ -128,6 +132,11 @@ def evidence_debt(decision: Decision) -> tuple[str, ...]:
     """What would have to be shown for the presets that only `compression.allow` admits, each thing once."""
     placed = [part for moment in decision.moments for part in moment.placed]
     return tuple(dict.fromkeys(text for part in placed for text in part.candidate.debt))
+
+
+def _hit_notes(scenario: Scenario, shown: _Shown, dry: WithoutHits | None) -> tuple[str, ...]:
+    """What the prefix cache is counted for, and what the plan is without it."""
+    return (*hit_notes(scenario, shown.deployments), *dry_notes(dry, scenario.currency))
 
 
 @dataclass(frozen=True)

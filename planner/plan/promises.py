@@ -10,6 +10,7 @@ from planner.candidates.confidence import band_text, factors
 from planner.candidates.demand import predicted
 from planner.plan.types import LoadRow, Promise, StepTimes
 from planner.scenario.types import Scenario, TrafficClass
+from planner.units import MAX_DURATION_US
 
 
 def step_times(candidate: Candidate) -> StepTimes | None:
@@ -71,20 +72,25 @@ def _class_promises(
         return rows
     gpu_time = sum((term.amount * term.share for term in loads[0].terms), Fraction(0))
     load = float(gpu_time / (candidate.unit * loads[0].replicas_counted))
-    tpot, ttft = 0.0, 0.0
+    tpot, ttft, dry_tpot, dry_ttft = 0.0, 0.0, 0.0, 0.0
+    hits = any(dict(candidate.loads)[k].cached_ppm for k in own)
     factor_tpot, factor_ttft = factors(candidate.band, scenario.reserve.confidence)
     for k in own:
-        one_tpot, one_ttft = _predict(items, k, candidate, load, traffic.reusable_prefix_ppm)
+        one_tpot, one_ttft = _predict(items, k, candidate, load, dict(candidate.loads)[k].cached_ppm)
         tpot, ttft = max(tpot, one_tpot), max(ttft, one_ttft)
+        if hits:
+            one_tpot, one_ttft = _predict(items, k, candidate, load, 0)
+            dry_tpot, dry_ttft = max(dry_tpot, one_tpot), max(dry_ttft, one_ttft)
     provider = candidate.provider.partition(",")[0]
     band = band_text(candidate.band, scenario.reserve.confidence)
-    for metric, value, limit in (
-        ("tpot_p95", tpot * float(factor_tpot), slo.tpot_p95_us),
-        ("ttft_p95", ttft * float(factor_ttft), slo.ttft_p95_us),
+    for metric, value, dry, limit in (
+        ("tpot_p95", tpot * float(factor_tpot), dry_tpot * float(factor_tpot), slo.tpot_p95_us),
+        ("ttft_p95", ttft * float(factor_ttft), dry_ttft * float(factor_ttft), slo.ttft_p95_us),
     ):
         if limit is not None:
+            without = round(min(dry * 1e6, MAX_DURATION_US)) if hits else None
             rows.append(
-                Promise(traffic.name, metric, round(value * 1e6), limit, provider, band)  # type: ignore[arg-type]
+                Promise(traffic.name, metric, round(value * 1e6), limit, provider, band, without)  # type: ignore[arg-type]
             )
     return rows
 

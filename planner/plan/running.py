@@ -161,6 +161,7 @@ def routes(items: tuple[DemandItem, ...], part: Placed) -> tuple[Route, ...]:
                 rejected=load.rejected,
                 cut_short=load.cut_short,
                 loss_ppm=load.loss_ppm,
+                cached_ppm=load.cached_ppm,
             )
         )
     return tuple(found)

@@ -14,6 +14,7 @@ from planner.memory.pool import ReplicaMemory
 from planner.performance.provider import LatencyBand
 from planner.plan.certificate import Certificate as Certificate
 from planner.plan.edge import BandEdge
+from planner.plan.hits import WithoutHits
 from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
 
@@ -66,11 +67,17 @@ class Route:
     rejected: Fraction
     cut_short: Fraction
     loss_ppm: int
+    cached_ppm: int = 0
+    """Share of prompt tokens that was counted as found in the prefix cache."""
 
 
 @dataclass(frozen=True)
 class Promise:
-    """A promise to a class on this deployment. `predicted_us` includes `confidence`."""
+    """A promise to a class on this deployment. `predicted_us` includes `confidence`.
+
+    `without_hits_us` is the same at the same load if the prefix cache finds nothing: None where no hits are counted,
+    and 100 years where the load would then be more than the replicas carry.
+    """
 
     class_name: str
     metric: Literal["ttft_p95", "tpot_p95", "finish_within"]
@@ -78,6 +85,7 @@ class Promise:
     limit_us: int
     provider: str
     band: str
+    without_hits_us: int | None = None
 
 
 @dataclass(frozen=True)
@@ -372,6 +380,7 @@ class Plan:
     if_wrong: IfWrong | None = None
     preset_value: tuple[PresetValue, ...] = ()
     band_edge: BandEdge | None = None
+    without_hits: WithoutHits | None = None
     """With `solve --band-edge`: the plan at the other edge of the latency band."""
     losses: tuple[AfterLoss, ...] = ()
     """What each loss of `reserve.survive` leaves, in the situation that the deployments are of."""

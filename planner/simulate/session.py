@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -105,7 +105,8 @@ def streams_of(
             streams.append(traces[name])
         else:
             rng = np.random.default_rng((seed, number))
-            streams.append(generated(traffic, rate_rps(plan, name), rng, cv=question.cv, seconds=seconds))
+            asked = replace(traffic, reusable_prefix_ppm=counted_hits_ppm(plan, name))
+            streams.append(generated(asked, rate_rps(plan, name), rng, cv=question.cv, seconds=seconds))
     return tuple(streams)
 
 
@@ -118,6 +119,12 @@ def rate_rps(plan: Plan, class_name: str) -> float:
     """The rate that a class is planned for: its peak, or over a calendar that of the situation which the plan shows."""
     routes = (route for deployment in plan.deployments.values() for route in deployment.routing)
     return float(sum((route.requests_per_s for route in routes if route.class_name == class_name), Fraction(0)))
+
+
+def counted_hits_ppm(plan: Plan, class_name: str) -> int:
+    """The least share of prompt tokens that the plan counts as cached for a class, where its trace has no hashes."""
+    routes = (route for deployment in plan.deployments.values() for route in deployment.routing)
+    return min((route.cached_ppm for route in routes if route.class_name == class_name), default=0)
 
 
 def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[str, Stream]:
@@ -139,7 +146,7 @@ def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[s
     found = {}
     for name in sorted(fleet.routing):
         traffic = plan.scenario.traffic[name]
-        reusable = traffic.reusable_prefix_ppm
+        reusable = counted_hits_ppm(plan, name)
         if name in question.traces:
             trace = read_trace(question.traces[name])
             found[name] = replayed(trace, name, scale=question.scale, reusable_ppm=reusable)
