@@ -138,7 +138,7 @@ def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[s
             )
         elif name in fleet.left_out:
             problems.append(Diagnostic(source, 0, 0, "KV721", f"{name} cannot be simulated: {fleet.left_out[name]}"))
-    if not fleet.routing:
+    if not fleet.routing or not fleet.sites:
         reasons = "; ".join(sorted(set(fleet.left_out.values()))) or f"the plan is {plan.status}"
         problems.append(Diagnostic(source, 0, 0, "KV722", f"nothing in this plan can be simulated: {reasons}"))
     if problems:

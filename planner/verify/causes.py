@@ -7,18 +7,18 @@ the engine, unless requests queue with free slots planned and free blocks: then 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import log
 
 import numpy as np
 
 from planner.plan.types import Plan
-from planner.verify.answers import Answers
-from planner.verify.compare import Seen, band, mean_context
+from planner.simulate.fleet import Site
+from planner.verify.compare import Seen, gaps, mean_context, ttft_band
 from planner.verify.groups import Group
 from planner.verify.metrics import Measured
 from planner.verify.types import Cause, Kind, Row
-from planner.verify.work import Work, decode_factor
+from planner.verify.work import decode_factor, decode_step_s
 
 NOTICED = 1.07
 """A speed is named from here on, even within a band: the estimate is good to some percent."""
@@ -99,17 +99,34 @@ def pool_cause(group: Group, factor: float | None, measured: Measured | None) ->
     return Cause("kv_pool", group.name, factor, words, f"{factor:.3g} times the planned tokens: {shown}")
 
 
-def decode_cause(group: Group, actual: Work | None, replayed: Work | None) -> Cause | None:
-    """Another speed at the same batch and context."""
-    if actual is None or replayed is None:
+def step_change(sites: Sequence[Site], actual: Seen, replayed: Seen) -> float | None:
+    """How much longer a decode step takes at the same batch and context; None where it cannot be told.
+
+    From the times of all requests, else from means of the metrics: time per token over that of a replay, by what the
+    mean batches say.
+    """
+    if actual.work is not None and replayed.work is not None:
+        return decode_factor(actual.work, replayed.work)
+    now, then = gaps(actual, replayed)
+    if replayed.work is None or not (now and then and actual.running and replayed.running):
         return None
-    factor = decode_factor(actual, replayed)
-    if 1 / NOTICED <= factor <= NOTICED:
+    steps = [decode_step_s(sites, batch, replayed.work.context_tokens) for batch in (actual.running, replayed.running)]
+    return now / then * steps[1] / steps[0]
+
+
+def decode_cause(group: Group, factor: float | None, actual: Seen) -> Cause | None:
+    """Another speed at the same batch and context."""
+    if factor is None or 1 / NOTICED <= factor <= NOTICED:
         return None
     words = "decode is slower than predicted" if factor > 1 else "decode is faster than predicted"
+    work = actual.work
+    if work is None:
+        return Cause(
+            "decode", group.name, factor, words, "by the mean time per token and the mean batch of the metrics"
+        )
     shown = (
-        f"at the batch that was there (mean {actual.batch:,.1f} of {actual.context_tokens:,.0f} tokens) a step takes "
-        f"{1e3 * actual.step_s * factor:.3g} ms, predicted {1e3 * actual.step_s:.3g} ms"
+        f"at the batch that was there (mean {work.batch:,.1f} of {work.context_tokens:,.0f} tokens) a step takes "
+        f"{1e3 * work.step_s * factor:.3g} ms, predicted {1e3 * work.step_s:.3g} ms"
     )
     return Cause("decode", group.name, factor, words, shown)
 
@@ -117,7 +134,7 @@ def decode_cause(group: Group, actual: Work | None, replayed: Work | None) -> Ca
 def before_decode(plan: Plan, group: Group, actual: Seen, corrected: Seen, measured: Measured | None) -> Cause | None:
     """What keeps first tokens waiting once everything else is put in: fewer slots, slower prompts, or a queue before
     the engine."""
-    ratio = ttft_ratio(actual.answers, corrected.answers)
+    ratio = ttft_ratio(actual, corrected)
     low, high = ttft_band(plan, group.classes)
     if ratio is None or min(low, 1 / TTFT_NOTICED) <= ratio <= max(high, TTFT_NOTICED):
         return None
@@ -132,20 +149,16 @@ def before_decode(plan: Plan, group: Group, actual: Seen, corrected: Seen, measu
         if ratio > 1
         else "first tokens come sooner than predicted"
     )
-    shown = f"median TTFT is {ratio:.3g} times that of a replay with everything else as it was"
+    shown = f"TTFT is {ratio:.3g} times that of a replay with everything else as it was"
     return Cause("prefill", group.name, ratio, words, shown)
 
 
-def ttft_band(plan: Plan, classes: Iterable[str]) -> tuple[float, float]:
-    """The widest band of TTFT of some classes."""
-    bands = [band(plan, name, "ttft") for name in classes]
-    return min(low for low, _ in bands), max(high for _, high in bands)
-
-
-def ttft_ratio(actual: Answers, replayed: Answers) -> float | None:
-    """Median TTFT over that of a replay."""
-    medians = [float(np.nanmedian(one.ttft_s)) if np.isfinite(one.ttft_s).any() else 0.0 for one in (actual, replayed)]
-    return medians[0] / medians[1] if min(medians) > 0 else None
+def ttft_ratio(actual: Seen, replayed: Seen) -> float | None:
+    """Median TTFT over that of a replay; the means, where only metrics say it."""
+    pair = [one.ttft_s or 0.0 for one in (actual, replayed)]
+    if np.isfinite(actual.answers.ttft_s).any() and np.isfinite(replayed.answers.ttft_s).any():
+        pair = [float(np.nanmedian(one.answers.ttft_s)) for one in (actual, replayed)]
+    return pair[0] / pair[1] if min(pair) > 0 else None
 
 
 def size(cause: Cause) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from planner.candidates.confidence import factors
 from planner.plan.types import Plan
-from planner.scenario.types import TrafficClass
+from planner.simulate.session import rate_rps
 from planner.simulate.statistics import worst_window
 from planner.traffic.lengths import Histogram, class_lengths
 from planner.verify.answers import Answers
@@ -44,7 +44,11 @@ LEAST_GAUGE_S = 60.0
 
 @dataclass(frozen=True)
 class Seen:
-    """A group of replicas at one time: its requests, their work, and what gauges say (None: nothing)."""
+    """A group of replicas at one time: its requests, their work, and what metrics say (None: nothing).
+
+    `ttft_s` is a mean over requests, `token_gap_s` over tokens, `request_gap_s` over requests; of a log only
+    where it has no times itself.
+    """
 
     answers: Answers
     work: Work | None
@@ -52,12 +56,15 @@ class Seen:
     waiting: float | None
     kv_use: float | None
     preemptions: float | None
+    ttft_s: float | None = None
+    token_gap_s: float | None = None
+    request_gap_s: float | None = None
 
 
 def traffic_rows(plan: Plan, name: str, answers: Answers, hit_share: float | None) -> Iterator[Row]:
     """What came of a class against what was planned for."""
     traffic = plan.scenario.traffic[name]
-    rate = _rate(traffic, answers)
+    rate = _rate(name, rate_rps(plan, name), answers)
     if rate is not None:
         yield rate
     planned = class_lengths(traffic)
@@ -79,18 +86,19 @@ def _mean(histogram: Histogram) -> float:
     return sum(tokens * weight for tokens, weight in histogram) / sum(weight for _, weight in histogram)
 
 
-def _rate(traffic: TrafficClass, answers: Answers) -> Row | None:
+def _rate(name: str, peak: float, answers: Answers) -> Row | None:
     """The busiest window against the planned peak: less is no mistake of the plan, a log may be of the night."""
     arrivals = np.sort(answers.arrival_s)
     duration = float(arrivals[-1] - arrivals[0])
-    peak = float(traffic.peak_rps)
+    if peak <= 0:
+        return None
     window = min(max(WINDOW_S, LEAST_ARRIVALS / peak), duration)
     if window <= 0 or len(arrivals) < 2:
         return None
     busiest = int((np.searchsorted(arrivals, arrivals + window, side="right") - np.arange(len(arrivals))).max())
     chance = SIGMAS * (peak * window) ** 0.5 / window
     actual = busiest / window
-    return Row(traffic.name, "rate", "req/s", peak, None, None, actual, 0.0, SAME, allowance=chance)
+    return Row(name, "rate", "req/s", peak, None, None, actual, 0.0, SAME, allowance=chance)
 
 
 def latency_rows(plan: Plan, name: str, actual: Answers, replayed: Answers, corrected: Answers) -> Iterator[Row]:
@@ -156,6 +164,12 @@ def group_rows(
     if actual.work is not None and factor is not None:
         step_s = actual.work.step_s
         rows.append(Row(group.name, "decode_step", "s", None, step_s, step_s * factor, step_s * factor, low, high))
+    for quantity, (now, then, fixed), edges in (
+        ("ttft_mean", [seen.ttft_s for seen in (actual, replayed, corrected)], ttft_band(plan, group.classes)),
+        ("tpot_mean", gaps(actual, replayed, corrected), (low, high)),
+    ):
+        if now is not None and then is not None:
+            rows.append(Row(group.name, quantity, "s", None, then, fixed, now, *edges))  # type: ignore[arg-type]
     load_low, load_high = low / SAME_LOAD, high * SAME_LOAD
     gauges: tuple[tuple[Quantity, Unit, float | None, float | None, float | None, float, float], ...] = (
         ("running", "count", actual.running, replayed.running, corrected.running, load_high, 0.5),
@@ -185,6 +199,18 @@ def group_rows(
     return rows
 
 
+def gaps(actual: Seen, *others: Seen) -> list[float | None]:
+    """Mean times per token by metrics: over tokens where the engine says that, else over requests."""
+    by_token = actual.token_gap_s is not None
+    return [seen.token_gap_s if by_token else seen.request_gap_s for seen in (actual, *others)]
+
+
+def ttft_band(plan: Plan, classes: Iterable[str]) -> tuple[float, float]:
+    """The widest band of TTFT of some classes."""
+    bands = [band(plan, name, "ttft") for name in classes]
+    return min(low for low, _ in bands), max(high for _, high in bands)
+
+
 def resident_tokens(seen: Seen, group: Group) -> float | None:
     """Tokens that requests hold in one replica while they decode, on average over time; None without their times."""
     answers = seen.answers
@@ -204,7 +230,14 @@ def mean_context(answers: Answers) -> FloatArray:
 
 def seen_in_replay(answers: Answers, work: Work | None, looks: Looks) -> Seen:
     """A group in a replay."""
-    return Seen(answers, work, looks.running, looks.waiting, looks.kv_use, float(looks.preemptions))
+    steps = np.maximum(answers.output_tokens - 1, 1)
+    seconds = answers.end_s - answers.first_s
+    served = np.isfinite(seconds)
+    means: tuple[float | None, ...] = (None, None, None)
+    if served.any():
+        by_token = float(seconds[served].sum() / (answers.output_tokens - 1)[served].sum().clip(1))
+        means = float(answers.ttft_s[served].mean()), by_token, float((seconds / steps)[served].mean())
+    return Seen(answers, work, looks.running, looks.waiting, looks.kv_use, float(looks.preemptions), *means)
 
 
 def seen_in_log(answers: Answers, work: Work | None, measured: Measured | None) -> Seen:
@@ -215,4 +248,6 @@ def seen_in_log(answers: Answers, work: Work | None, measured: Measured | None) 
         return Seen(answers, work, None, None, None, preemptions)
     steady = not measured.is_snapshot and float(np.ptp(answers.arrival_s)) >= LEAST_GAUGE_S
     gauges = (measured.running, measured.waiting, measured.kv_use) if steady else (None, None, None)
-    return Seen(answers, work, *gauges, preemptions if preemptions is not None else measured.preemptions)
+    preemptions = preemptions if preemptions is not None else measured.preemptions
+    times = (measured.ttft_s, measured.token_gap_s, measured.request_gap_s)
+    return Seen(answers, work, *gauges, preemptions, *((None, None, None) if answers.has_times else times))

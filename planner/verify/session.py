@@ -9,7 +9,7 @@ from pathlib import Path
 
 from planner.errors import Diagnostic, InputError
 from planner.plan.types import Plan
-from planner.simulate.fleet import Fleet, fleet_of
+from planner.simulate.fleet import Fleet, Site, fleet_of
 from planner.verify import causes as why
 from planner.verify.answers import Answers, Log, answers_of, read_log
 from planner.verify.compare import Seen, group_rows, latency_rows, seen_in_log, seen_in_replay, traffic_rows
@@ -17,7 +17,7 @@ from planner.verify.groups import Group, groups, served_names
 from planner.verify.metrics import Measured, Metrics, measured, read_metrics
 from planner.verify.replays import Changes, looks_of, replayed
 from planner.verify.types import Cause, Row, Verification
-from planner.verify.work import Work, decode_factor, step_factor, work
+from planner.verify.work import Work, step_factor, work
 
 Progress = Callable[[str], None]
 
@@ -107,12 +107,15 @@ class _Look:
             found[group.name] = seen_in_replay(own, self.work(group, own), looks_of(run, group))
         return _Picture(all_answers, found)
 
+    def sites(self, group: Group) -> list[Site]:
+        """The deployments of a group as planned."""
+        return [self.fleet.sites[name] for name in group.deployments]
+
     def work(self, group: Group, answers: Answers) -> Work | None:
         """Work of a group, at the plan's own step times."""
         shares = [self.hits.get(name, self.plan.scenario.traffic[name].reusable_prefix_ppm / 1e6)
                   for name in group.classes]  # fmt: skip
-        sites = [self.fleet.sites[name] for name in group.deployments]
-        return work(answers, sites, group.replicas, sum(shares) / len(shares))
+        return work(answers, self.sites(group), group.replicas, sum(shares) / len(shares))
 
 
 def verify(plan: Plan, question: Question, source: str, progress: Progress | None = None) -> Answer:
@@ -232,10 +235,11 @@ def _speeds(look: _Look, actual: _Picture, replay: _Picture) -> tuple[Speed, ...
 def _with_speeds(look: _Look, actual: _Picture, replay: _Picture, causes: list[Cause]) -> _Picture:
     """The replay with the speeds as they were, of decoding, then of what comes before it."""
     for group in look.groups:
-        now, then = actual.groups[group.name].work, replay.groups[group.name].work
-        if now is not None and then is not None:
-            look.factors[group.name] = decode_factor(now, then)
-        found = why.decode_cause(group, now, then)
+        seen = actual.groups[group.name]
+        factor = why.step_change(look.sites(group), seen, replay.groups[group.name])
+        if factor is not None:
+            look.factors[group.name] = factor
+        found = why.decode_cause(group, factor, seen)
         if found is not None and found.factor is not None:
             causes.append(found)
             look.changes.decode.update(dict.fromkeys(group.deployments, found.factor))

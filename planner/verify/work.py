@@ -85,7 +85,7 @@ def work(answers: Answers, sites: Sequence[Site], replicas: int, hit_share: floa
     decode_s = prefill_s = tokens = batches = contexts = 0.0
     for part, (rates, batch, context, seconds) in zip(parts, looked, strict=True):
         own = [site for site in sites if site.name == str(part.deployment[0])] or list(sites)
-        steps = np.array([_decode(own, b, c) for b, c in zip(batch.tolist(), context.tolist(), strict=True)])
+        steps = np.array([decode_step_s(own, b, c) for b, c in zip(batch.tolist(), context.tolist(), strict=True)])
         decode_s += float((rates * steps).sum() * seconds)
         tokens += float(rates.sum() * seconds)
         batches += float((rates * batch).sum() * seconds)
@@ -125,7 +125,7 @@ def _before(times: FloatArray, weights: FloatArray, at: FloatArray) -> FloatArra
     return sums[np.searchsorted(times[order], at, side="left")]
 
 
-def _decode(sites: Sequence[Site], batch: float, context: float) -> float:
+def decode_step_s(sites: Sequence[Site], batch: float, context: float) -> float:
     """Seconds of a decode step; straight between whole batches, the mean of deployments that are not told apart."""
     if batch <= 0:
         return 0.0

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from planner import pipeline
 from planner.plan.types import Plan
 from planner.scenario.types import Adjust, Lengths, ModelSpec, TrafficClass
-from planner.simulate import session
 from planner.simulate.fleet import Fleet, fleet_of
 from planner.simulate.logs import metrics_json, metrics_text, requests_csv
 from planner.simulate.replay import Run, replay
+from planner.simulate.session import rate_rps
+from planner.simulate.stream import generated
 from planner.verify.session import Answer, Question, verify
 
 SCENARIO = Path(__file__).parents[1] / "data/scenarios/verify.yaml"
@@ -38,8 +40,11 @@ def planted(plan: Plan) -> Planted:
         fleet = fleet_of(other, "plan.json")
         if error == "kv_pool":
             fleet = _half_pools(fleet)
-        question = session.Question(seconds=SECONDS)
-        streams = session.streams_of(other, fleet, {}, question, seed)
+        rng, times = np.random.default_rng(seed), 2 if error == "traffic" else 1
+        streams = [
+            generated(other.scenario.traffic[name], times * rate_rps(plan, name), rng, cv=1.0, seconds=SECONDS)
+            for name in sorted(fleet.routing)
+        ]
         return replay(fleet, streams, seed=seed)
 
     return run
@@ -84,8 +89,7 @@ def _half_pools(fleet: Fleet) -> Fleet:
 ERRORS: dict[str, Callable[[Plan], Plan]] = {
     "decode": lambda plan: _models(plan, lambda model: replace(model, adjust=Adjust(0, 200_000, "planted"))),
     "prefix_hits": lambda plan: _traffic(plan, lambda one: replace(one, reusable_prefix_ppm=0)),
-    "traffic": lambda plan: _traffic(plan, lambda one: replace(one, peak_rps=2 * one.peak_rps)),
     "outputs": lambda plan: _traffic(plan, lambda one: replace(one, output_tokens=_longer(one.output_tokens))),
     "prompts": lambda plan: _traffic(plan, lambda one: replace(one, input_tokens=_longer(one.input_tokens))),
 }
-"""20 % slower decode, no prefix hits, twice the traffic, longer answers or prompts; half the pool is the fleet's."""
+"""20 % slower decode, no prefix hits, longer answers or prompts; twice the traffic and half the pool are no plan's."""

@@ -62,3 +62,18 @@ def test_a_log_alone(plan: Plan, planted, tmp_path: Path) -> None:
     assert [cause.kind for cause in found.causes] == ["decode"]
     assert "kv_use" not in {row.quantity for row in found.rows}
     assert any("without metrics" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("error", ["", "decode", "traffic"])
+def test_a_log_without_latencies(plan: Plan, planted, tmp_path: Path, error: str) -> None:
+    """Lengths alone, as many services log: latencies and speed come from the means of the metrics."""
+    log, metrics = tmp_path / "log.csv", tmp_path / "metrics.json"
+    run = planted(error)
+    rows = [line.split(",") for line in requests_csv(run).splitlines()]
+    log.write_text("".join(",".join(row[3:6]) + "\n" for row in rows), encoding="utf-8")
+    metrics.write_text(metrics_json(run), encoding="utf-8")
+    found = verify(plan, Question({"": str(log)}, str(metrics)), "plan.json").verification
+    assert [cause.kind for cause in found.causes] == ([error] if error else [])
+    assert {"ttft_mean", "tpot_mean"} <= {row.quantity for row in found.rows}
+    if error == "decode":
+        assert found.causes[0].factor == pytest.approx(1.2, rel=0.1)
