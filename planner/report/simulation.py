@@ -105,7 +105,7 @@ def _percentiles(class_name: str, name: str, found: Percentiles) -> tuple[str, .
         _ms(found.p95),
         f"{_ms(found.p95_low)}-{_ms(found.p95_high)}",
         _ms(found.p99),
-        f"{found.from_s / 60:g} min",
+        f"{found.from_s / 60:.3g} min",
         f"{found.count:,}",
     )
 

@@ -58,13 +58,14 @@ class Site:
 class Fleet:
     """Deployments by name, who takes which prompts of a class, and what cannot be simulated, with the reason.
 
-    `spares` are pools with a node that nothing runs on, and the seconds until replicas of a lost one stand there.
+    `spares` are pools with a node that nothing runs on, and the seconds until replicas of a lost one stand there (None:
+    the scenario does not say).
     """
 
     sites: dict[str, Site]
     routing: dict[str, tuple[Interval, ...]]
     left_out: dict[str, str]
-    spares: dict[str, float]
+    spares: dict[str, float | None]
 
 
 def fleet_of(plan: Plan, source: str) -> Fleet:
@@ -191,12 +192,12 @@ def _gpus(deployment: Deployment) -> int:
     return deployment.gpus // deployment.replicas
 
 
-def _spares(plan: Plan, nodes: dict[str, tuple[Node, ...]]) -> dict[str, float]:
-    """Pools with an idle node whose start-up time is stated."""
+def _spares(plan: Plan, nodes: dict[str, tuple[Node, ...]]) -> dict[str, float | None]:
+    """Pools with an idle node, and its start-up time."""
     used = {node for taken in nodes.values() for node in taken}
-    found = {}
+    found: dict[str, float | None] = {}
     for name, pool in plan.pools.items():
         start_up_us = plan.scenario.inventory[name].start_up_us
-        if start_up_us is not None and any(Node(name, number) not in used for number in range(pool.nodes)):
-            found[name] = start_up_us / 1e6
+        if any(Node(name, number) not in used for number in range(pool.nodes)):
+            found[name] = start_up_us / 1e6 if start_up_us is not None else None
     return found

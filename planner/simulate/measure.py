@@ -71,7 +71,9 @@ def measured(run: Run, slos: dict[str, Slo]) -> Replayed:
 def _failure(run: Run) -> str:
     if run.failure is None:
         return ""
-    back = f", back at {run.failure.back_s:.0f} s" if run.failure.back_s != float("inf") else ", not replaced"
+    back = f", back at {run.failure.back_s:.0f} s"
+    if run.failure.back_s == float("inf"):
+        back = f", not replaced: {run.failure.why_not}"
     return f"{run.failure.node} lost at {run.failure.at_s:.0f} s{back}"
 
 

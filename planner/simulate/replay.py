@@ -20,11 +20,12 @@ FOREVER = float("inf")
 
 @dataclass(frozen=True)
 class Failure:
-    """A node that is lost at a moment, and when its replicas stand again (infinite: never)."""
+    """A node that is lost at a moment, and when its replicas stand again (infinite: never, and why not)."""
 
     node: Node
     at_s: float
     back_s: float = FOREVER
+    why_not: str = ""
 
 
 @dataclass(frozen=True, eq=False)

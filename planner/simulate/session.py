@@ -205,7 +205,17 @@ def _failure(fleet: Fleet, streams: tuple[Stream, ...], wanted: str, source: str
             raise InputError([Diagnostic(source, 0, 0, "KV724", text)])
         node = named[0]
     at_s = _busiest_s(streams)
-    return Failure(node, at_s, at_s + fleet.spares.get(node.pool, FOREVER))
+    seconds = fleet.spares.get(node.pool)
+    if isinstance(seconds, float):
+        return Failure(node, at_s, at_s + seconds)
+    return Failure(
+        node,
+        at_s,
+        FOREVER,
+        f"the idle node of {node.pool} states no `start_up`"
+        if node.pool in fleet.spares
+        else f"no node of {node.pool} is idle",
+    )
 
 
 def _worst_share(fleet: Fleet, node: Node) -> float:

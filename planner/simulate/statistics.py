@@ -25,7 +25,8 @@ T_975_19 = 2.093
 
 
 def worst_window(arrival_s: FloatArray, values: FloatArray, start_s: float) -> Percentiles | None:
-    """Percentiles over the ten minutes, beginning at any full minute, in which the 95 % point is highest.
+    """Percentiles over the ten minutes, beginning at any full minute, in which the 95 % point is highest (of equal ones, the
+    mean).
 
     A stream that is shorter is taken whole. The interval of p95 is where 95 % -/+ the error of the share of requests
     below p95 point to, the error from the means of 20 batches.
@@ -47,7 +48,7 @@ def worst_window(arrival_s: FloatArray, values: FloatArray, start_s: float) -> P
         begin += WINDOW_STEP_S
     if not found:
         found.append((float(np.percentile(values, 95)), start_s, values))
-    p95, begin, inside = max(found, key=lambda one: (one[0], -one[1]))
+    p95, begin, inside = max(found, key=lambda one: (one[0], float(one[2].mean()), -one[1]))
     p50, p99 = (float(point) for point in np.percentile(inside, (50, 99)))
     low_p95, high_p95 = _interval(inside, p95)
     return Percentiles(p50, p95, p99, low_p95, high_p95, begin, len(inside))

@@ -112,3 +112,20 @@ def test_reusable_tokens_stand_for_hits_without_hashes() -> None:
     replica = _replica()
     _play(replica, some, whole)
     assert replica.totals.prompt_tokens == 65 + 1
+
+
+class LaunchSteps(UnitSteps):
+    """Attention that takes a tenth of a second to launch, and nothing else."""
+
+    attention_launch_s = 0.1
+
+    def attention_s(self, new_tokens: int, cached_tokens: int) -> float:
+        return 0.1
+
+
+def test_prompts_in_one_step_share_the_launch_of_attention() -> None:
+    """Three prompts that fit into one step take one launch together."""
+    replica = Replica(ReplicaRules(8, 100, 10_000, PoolRules(10, 1000)), LaunchSteps())
+    requests = [Request(number, 0, 0.0, 30, 1) for number in range(3)]
+    _play(replica, *requests)
+    assert [request.end_s for request in requests] == [1.1] * 3

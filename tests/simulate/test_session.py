@@ -151,3 +151,25 @@ def test_too_many_requests(plan: Plan) -> None:
     """A rate that no replay ends with is refused before it begins."""
     with pytest.raises(InputError, match="KV723"):
         simulate(_with_traffic(plan, 10**6), SHORT, "plan.json")
+
+
+def test_a_spare_node_takes_over(plan: Plan) -> None:
+    """With an idle node and a stated start-up time the lost replicas stand again, empty, and serve."""
+    inventory = {
+        name: replace(pool, start_up_us=20_000_000, available_nodes=pool.available_nodes + 1)
+        for name, pool in plan.scenario.inventory.items()
+    }
+    pools = {name: replace(pool, nodes=pool.nodes + 1) if pool.nodes else pool for name, pool in plan.pools.items()}
+    spared = replace(plan, pools=pools, scenario=replace(plan.scenario, inventory=inventory))
+    (run,) = simulate(spared, replace(SHORT, fail="node", seconds=200), "plan.json").runs
+    assert run.failure is not None
+    assert run.failure.back_s == pytest.approx(run.failure.at_s + 20)
+    late = [replica for own in run.replicas.values() for replica in own if replica.started_s > 0]
+    assert late and all(replica.totals.steps > 0 for replica in late)
+    assert "back at" in simulate(spared, replace(SHORT, fail="node"), "plan.json").simulation.replays[0].failure
+
+
+def test_why_a_lost_node_is_not_replaced(plan: Plan) -> None:
+    """No idle node, or none whose start-up time is known."""
+    failure = simulate(plan, replace(SHORT, fail="node"), "plan.json").simulation.replays[0].failure
+    assert "not replaced: " in failure
