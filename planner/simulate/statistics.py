@@ -25,11 +25,10 @@ T_975_19 = 2.093
 
 
 def worst_window(arrival_s: FloatArray, values: FloatArray, start_s: float) -> Percentiles | None:
-    """Percentiles over the ten minutes, beginning at any full minute, in which the 95 % point is highest (of equal ones, the
-    mean).
+    """Percentiles over the ten minutes, beginning at any full minute, in which the 95 % point is highest.
 
-    A stream that is shorter is taken whole. The interval of p95 is where 95 % -/+ the error of the share of requests
-    below p95 point to, the error from the means of 20 batches.
+    Of equal ones the highest mean counts. A stream that is shorter is taken whole. The interval of p95 is where 95 %
+    and the error of the share of requests below p95, either way, point to; the error is from the means of 20 batches.
     """
     order = np.argsort(arrival_s, kind="stable")
     times, values = arrival_s[order], values[order]
