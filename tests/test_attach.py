@@ -87,3 +87,11 @@ def test_only_rows_of_the_table_may_be_allowed(repository: Path) -> None:
     """compression.allow names id@version of an existing row."""
     with pytest.raises(InputError, match=r"no preset row 'fp8@7'.*\[KV703\]"):
         pipeline.load(repository / "scenarios" / "prod.yaml", ["compression.allow=[fp8@7]"])
+
+
+def test_both_committed_traces_are_planned_from() -> None:
+    """Tests that scenarios/azure.yaml takes rates from its logs: chat by the minute, code by ten seconds."""
+    traffic = pipeline.load(Path(__file__).parents[1] / "scenarios" / "azure.yaml").traffic
+    assert traffic["conversation"].peak_rps == Fraction("8.7")
+    assert traffic["code"].peak_rps == Fraction("41.5")
+    assert float(traffic["code"].mean_rps) == pytest.approx(2.566686, abs=1e-6)
