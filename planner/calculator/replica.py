@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from planner.calculator.inputs import Inputs
@@ -52,11 +52,13 @@ def replica_of(query: LatencyQuery, inputs: Inputs) -> Replica:
     """
     assert inputs.gpu is not None  # the question names one
     setting, taken, warnings = setting_of(inputs)
+    if inputs.engine.reserves_answers:
+        setting = replace(setting, contexts_tokens=(query.input_tokens + query.output_tokens,))
     found = figures_or_raise(inputs.model, setting)
     step = step_model(request_of(inputs), query.provider)
     if isinstance(step, Refusal):
         nearest = f"; nearest: {step.nearest}" if step.nearest else ""
-        flag = REFUSED.get(step.bottleneck, "MODEL")
+        flag = "--provider" if step.nearest == "roofline" else REFUSED.get(step.bottleneck, "MODEL")
         raise InputError([Diagnostic(flag, 0, 0, "KV970", step.message + nearest)])
     per_rank, ranks = found.rows[0].fitting_sequences, inputs.shape.dp
     limits = Limits(

@@ -91,7 +91,7 @@ def _moments(
     part = served(item.lengths, limit, reusable_ppm)
     if holdings is None:
         return workload(part, timing)
-    while_prefilling = holdings.prefilling(part.new_tokens + part.cached_tokens)
+    while_prefilling = holdings.prefilling(part.new_tokens + part.cached_tokens, item.lengths, limit)
     return workload(part, timing, HeldTokens(while_prefilling, holdings.decoding(item.lengths, limit)))
 
 

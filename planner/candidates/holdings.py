@@ -3,10 +3,12 @@
 Where every layer keeps every token, a request holds its context and half a block. Elsewhere it takes blocks for each
 group of layers: ceil(context / block) with full attention, a window and what is in flight with a window, a fixed number
 for a state. While a prompt is prefilled a whole chunk is in flight; while a request decodes, a step's tokens are. A
-preset that no engine packs holds 16-bit KV before it compresses a request, and fewer blocks after.
+preset that no engine packs holds 16-bit KV before it compresses a request, and fewer blocks after. An engine that
+starts no request which it may have to evict holds all of it, answer included, from its admission on.
 
 Source: vLLM `v1/core/single_type_kv_cache_manager.py` (`remove_skipped_blocks` frees what a window has left behind
-before each step) and `v1/kv_cache_interface.py`; docs/decisions/0016 for the unit.
+before each step) and `v1/kv_cache_interface.py`; TensorRT-LLM `SchedulerConfig` (GUARANTEED_NO_EVICT);
+docs/decisions/0016 for the unit.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ FloatArray = NDArray[np.float64]
 class Holdings(Protocol):
     """Tokens of the pool that requests hold, whole blocks included."""
 
-    def prefilling(self, prompt_tokens: FloatArray) -> FloatArray:
-        """Held by prompts of these lengths until their first token."""
+    def prefilling(self, prompt_tokens: FloatArray, band: Band, context_limit_tokens: int) -> FloatArray:
+        """Held by prompts of a band, of these lengths, until their first token."""
 
     def decoding(self, band: Band, context_limit_tokens: int) -> float:
         """Held by a request of a band, on average over its decode steps."""
@@ -52,7 +54,7 @@ class Mixed:
     draft_tokens: int
     tokens_per_block: float
 
-    def prefilling(self, prompt_tokens: FloatArray) -> FloatArray:
+    def prefilling(self, prompt_tokens: FloatArray, band: Band, context_limit_tokens: int) -> FloatArray:
         """Blocks of a prompt with a chunk in flight."""
         return self.tokens_per_block * _blocks(self.kinds, prompt_tokens, self.while_prefilling)
 
@@ -71,6 +73,33 @@ class Mixed:
 
 
 @dataclass(frozen=True)
+class Reserved:
+    """A pool that holds requests to their last token from their admission on; a block counts as with `Mixed`."""
+
+    kinds: tuple[GroupKind, ...]
+    needs: Demand
+    draft_tokens: int
+    tokens_per_block: float
+
+    def prefilling(self, prompt_tokens: FloatArray, band: Band, context_limit_tokens: int) -> FloatArray:
+        """The mean over the answers of each prompt length."""
+        prompts, outputs, weights = spans(band, context_limit_tokens)
+        lengths, which = np.unique(prompts, return_inverse=True)
+        held = np.bincount(which, weights * self._held(prompts + outputs)) / np.bincount(which, weights)
+        return np.asarray(held[np.searchsorted(lengths, prompt_tokens)])
+
+    def decoding(self, band: Band, context_limit_tokens: int) -> float:
+        """E[(O - 1) blocks of the whole request] / E[O - 1]: long answers are there for longer."""
+        prompts, outputs, weights = spans(band, context_limit_tokens)
+        running = weights * (outputs - 1)
+        mean_steps = float(running.sum())
+        return float(running @ self._held(prompts + outputs)) / mean_steps if mean_steps > 0 else 0.0
+
+    def _held(self, tokens: FloatArray) -> FloatArray:
+        return self.tokens_per_block * _blocks(self.kinds, tokens + self.draft_tokens, self.needs)
+
+
+@dataclass(frozen=True)
 class Compressed:
     """KV that is compressed after the prefill: which composition, on which shape, in blocks of how many tokens."""
 
@@ -79,7 +108,7 @@ class Compressed:
     head_dim: int
     block_tokens: int
 
-    def prefilling(self, prompt_tokens: FloatArray) -> FloatArray:
+    def prefilling(self, prompt_tokens: FloatArray, band: Band, context_limit_tokens: int) -> FloatArray:
         """16-bit KV of the prompt."""
         return prompt_tokens + BLOCK_SLACK_TOKENS
 
@@ -112,12 +141,15 @@ def holdings_of(
     if isinstance(layout, Refusal) or len(layout.parts) > 1:
         return None
     kinds = layout.parts[0].kinds
-    if all(kind.reach == "full" for kind in kinds) and len({kind.block_tokens for kind in kinds}) == 1:
+    alike = all(kind.reach == "full" for kind in kinds) and len({kind.block_tokens for kind in kinds}) == 1
+    if alike and not model.engine.reserves_answers:
         return None
     needs = demand(setup)
-    per_step = model.engine.in_flight_steps * (1 + drafted)
     # Rounding makes the pool's tokens of a block differ in the last digits from batch size to batch size.
     tokens_per_block = max(memory.pool_tokens / memory.usable_blocks for memory in memories)
+    if model.engine.reserves_answers:
+        return Reserved(kinds, needs, drafted, tokens_per_block)
+    per_step = model.engine.in_flight_steps * (1 + drafted)
     return Mixed(kinds, needs, replace(needs, in_flight_tokens=per_step), drafted, tokens_per_block)
 
 

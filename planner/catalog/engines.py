@@ -76,6 +76,7 @@ def _rules(name: EngineName, version: str, requested: str, row: dict[str, Json])
         null_blocks=_integer(row, "null_blocks"),
         prints_concurrency_tokens=bool(row["prints_concurrency_tokens"]),
         group_by_ratio=bool(row["group_by_ratio"]),
+        reserves_answers=bool(row.get("reserves_answers", False)),
         recurrent_blocks=_integer(row, "recurrent_blocks"),
         window_pool_ppm=_ppm(row, "window_pool"),
         state_pool_ppm=_ppm(row, "state_pool"),

@@ -254,6 +254,8 @@ class EngineRules:
     """Whether the printed pool size is concurrency x max_model_len (newer vLLM) rather than blocks x tokens."""
     group_by_ratio: bool = False
     """Whether layer groups take the largest bucket when it is less than 1.5 times the smallest."""
+    reserves_answers: bool = False
+    """Whether a request waits until the pool holds it to its last token; else it is admitted by its prompt."""
     recurrent_blocks: int = 1
     """Blocks of state per sequence and layer group by default: 1 without prefix caching, 2 with (`align`)."""
     window_pool_ppm: int = 0

@@ -4,7 +4,8 @@ This is what `vllm bench serve --max-concurrency`, GuideLLM and AIPerf measure, 
 measurements meet. Plans use the queueing of the traffic room instead, since users of a service do not wait for
 each other.
 
-    running b = min(users, max_num_seqs, requests that the KV pool holds at their mean length)
+    running b = min(users, max_num_seqs, requests that the KV pool holds at their mean length; at their full length
+                    where the engine starts none that it may have to evict)
     TPOT = STEP(b, input + output / 2) / accepted + (1 - w) (b - 1) / (output - 1) * dT
     TTFT = T_pf + STEP(b) + w (b - 1) dT + 20 ms
     rate X = b / (TTFT + (output - 1) TPOT), and with more users than run: TTFT = users / X - (output - 1) TPOT
@@ -62,7 +63,7 @@ class Limits:
     max_num_batched_tokens: int
     max_num_seqs: int | None = None
     pool_sequences: int | None = None
-    """Requests of mean length that the KV pool holds."""
+    """Requests that the KV pool holds: of mean length, or of full length where answers are reserved."""
 
     def running(self, users: int) -> int:
         """How many of the users' requests run at once."""

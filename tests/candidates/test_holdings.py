@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from planner import pipeline
-from planner.candidates.holdings import Mixed, holdings_of
+from planner.candidates.holdings import Mixed, Reserved, holdings_of
 from planner.candidates.settings import memory_of
 from planner.candidates.types import Setting, Shape
 from planner.catalog.parallel import Parallel
@@ -21,9 +21,9 @@ AT = Setting(2_048, 8_192)
 BAND = Band(0, 6_000, 1_000_000, ((700, 600_000), (6_000, 400_000)), ((40, 500_000), (400, 500_000)))
 
 
-def holdings(ref: str, tp: int = 1):
+def holdings(ref: str, tp: int = 1, *more: str):
     """Model, GPU, memory and holdings of a catalog model at the setting."""
-    scenario = pipeline.load(FIRST, [f"models.helpdesk.ref={ref}", "models.helpdesk.parallel=[tp1, tp2]"])
+    scenario = pipeline.load(FIRST, [f"models.helpdesk.ref={ref}", "models.helpdesk.parallel=[tp1, tp2]", *more])
     model, gpu = scenario.models["helpdesk"], scenario.inventory["h100"].gpu
     shape = Shape(gpu, "bf16", Parallel(tp), "bf16")
     memory = memory_of(model, shape, BF16, AT, 32)
@@ -57,7 +57,8 @@ def test_mean_blocks_are_those_of_every_step(ref: str, tp: int) -> None:
     assert mixed.decoding(BAND, AT.context_tokens) == pytest.approx(unit * held / steps, rel=1e-9)
     for prompt in (1, 16, 700, 6_000):
         blocks = sum(kind.request_blocks(prompt, mixed.while_prefilling) for kind in kinds)
-        assert mixed.prefilling(np.array([float(prompt)]))[0] == pytest.approx(unit * blocks, rel=1e-9)
+        asked = np.array([float(prompt)])
+        assert mixed.prefilling(asked, BAND, AT.context_tokens)[0] == pytest.approx(unit * blocks, rel=1e-9)
 
 
 def test_a_window_spares_most_of_a_long_request() -> None:
@@ -82,3 +83,23 @@ def test_a_limit_cuts_what_is_held() -> None:
     band = Band(0, 9_000, 1_000_000, ((6_000, 500_000), (8_192, 500_000)), ((4_000, 1_000_000),))
     cut = Band(0, 6_000, 1_000_000, ((6_000, 1_000_000),), ((2_192, 1_000_000),))
     assert mixed.decoding(band, 8_192) == pytest.approx(mixed.decoding(cut, 8_192), rel=1e-12)
+
+
+def test_reserved_answers_are_held_from_the_start() -> None:
+    """TensorRT-LLM starts no request that it may have to evict: blocks of the whole request, in every step."""
+    held = holdings("llama-3.1-8b", 1, "models.helpdesk.engine=tensorrt-llm@1.2")[3]
+    assert isinstance(held, Reserved)
+    one = Band(0, 700, 1_000_000, ((700, 1_000_000),), ((400, 1_000_000),))
+    blocks = 32 * -(-1_100 // 32)
+    assert held.decoding(one, 8_192) == pytest.approx(blocks, rel=1e-3)
+    assert held.prefilling(np.array([700.0]), one, 8_192)[0] == pytest.approx(blocks, rel=1e-3)
+
+
+def test_reserved_answers_weigh_by_the_time_they_run() -> None:
+    """While prompts wait every answer counts alike; of those that decode, long answers are there for longer."""
+    held = holdings("llama-3.1-8b", 1, "models.helpdesk.engine=tensorrt-llm@1.2")[3]
+    blocks = {output: 32 * -(-(700 + output) // 32) for output in (40, 400)}
+    running = (39 * blocks[40] + 399 * blocks[400]) / 438
+    assert held.decoding(Band(0, 700, 1_000_000, BAND.prompts[:1], BAND.outputs), 8_192) == pytest.approx(running, rel=1e-3)
+    waiting = held.prefilling(np.array([700.0]), BAND, 8_192)[0]
+    assert waiting == pytest.approx((blocks[40] + blocks[400]) / 2, rel=1e-3)
