@@ -192,9 +192,7 @@ def rollout(base: Plan, head: Plan) -> tuple[tuple[RolloutStep, ...], int]:
     state.play()
     larger = max(_gpus(base), _gpus(head))
     buys = _node_steps(base, head, 1)
-    extra = (
-        sum(max(_nodes(base, pool), _nodes(head, pool)) * size for pool, size in _sizes(base, head).items()) - larger
-    )
+    extra = sum(max(counts) * group[2] for (_, group), counts in _nodes(base, head).items()) - larger
     held = sum(count * group[2] for group, count in state.held.items())
     steps: list[tuple[str, str, int, str, int, int]] = []
     for name, count, size in buys:
@@ -230,13 +228,12 @@ def _prepared(base: Plan, head: Plan) -> _Rollout:
     """The base's replicas on its nodes and the head's beside them, and what must start and stop."""
     nodes: dict[Group, _Nodes] = {}
     offered: dict[Group, int] = {}
-    for pool in sorted({*base.pools, *head.pools}):
-        side = head if pool in head.pools else base
-        scenario_pool = side.scenario.inventory[pool]
-        group = (scenario_pool.gpu.id, scenario_pool.region, scenario_pool.gpus_per_node)
-        nodes.setdefault(group, _Nodes(group[2])).add(max(_nodes(base, pool), _nodes(head, pool)))
+    for (pool, group), counts in sorted(_nodes(base, head).items()):
+        nodes.setdefault(group, _Nodes(group[2])).add(max(counts))
         offered[group] = offered.get(group, 0) + max(
-            plan.pools[pool].nodes_offered for plan in (base, head) if pool in plan.pools
+            plan.pools[pool].nodes_offered
+            for plan in (base, head)
+            if pool in plan.pools and _pool_group(plan, pool) == group
         )
     old, new = _by_key(base), _by_key(head)
     for key, (_, deployment, count) in sorted(old.items(), key=lambda item: (-_replica_gpus(item[1][1]), str(item[0]))):
@@ -298,17 +295,20 @@ def _routes(plan: Plan) -> dict[str, set[tuple[object, ...]]]:
     return found
 
 
-def _nodes(plan: Plan, pool: str) -> int:
-    return plan.pools[pool].nodes if pool in plan.pools else 0
+def _nodes(base: Plan, head: Plan) -> dict[tuple[str, Group], tuple[int, int]]:
+    """Nodes of every pool in both plans. A pool whose nodes are others now is two: old ones go, new ones come."""
+    counts: dict[tuple[str, Group], tuple[int, int]] = {}
+    for plan, (old, new) in ((base, (1, 0)), (head, (0, 1))):
+        for name, pool in plan.pools.items():
+            key = (name, _pool_group(plan, name))
+            before, after = counts.get(key, (0, 0))
+            counts[key] = (before + old * pool.nodes, after + new * pool.nodes)
+    return counts
 
 
-def _sizes(base: Plan, head: Plan) -> dict[str, int]:
-    """GPUs a node of every pool; where it changed, the larger."""
-    sizes: dict[str, int] = {}
-    for plan in (base, head):
-        for name, pool in plan.scenario.inventory.items():
-            sizes[name] = max(sizes.get(name, 0), pool.gpus_per_node)
-    return sizes
+def _pool_group(plan: Plan, name: str) -> Group:
+    pool = plan.scenario.inventory[name]
+    return pool.gpu.id, pool.region, pool.gpus_per_node
 
 
 def _gpus(plan: Plan) -> int:
@@ -317,8 +317,8 @@ def _gpus(plan: Plan) -> int:
 
 def _node_steps(base: Plan, head: Plan, sign: int) -> list[tuple[str, int, int]]:
     """Pools that grow (sign 1) or shrink (-1), by how many nodes of how many GPUs."""
-    sizes = _sizes(base, head)
-    changes = [(name, (_nodes(head, name) - _nodes(base, name)) * sign, sizes[name]) for name in sorted(sizes)]
+    counts = sorted(_nodes(base, head).items())
+    changes = [(name, (after - before) * sign, group[2]) for (name, group), (before, after) in counts]
     return [change for change in changes if change[1] > 0]
 
 

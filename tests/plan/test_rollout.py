@@ -99,6 +99,21 @@ def test_moving_to_other_nodes_holds_both(pattern: Plan) -> None:
     assert peak == 24
 
 
+def test_a_pool_with_other_nodes_is_another_pool(pattern: Plan) -> None:
+    """Tests that nodes of eight GPUs under the same name do not become nodes of four: they go, the others come."""
+    base = made(pattern, 1, 3, (8, 4, 2))
+    smaller = replace(base.scenario.inventory["h100-reserved"], gpus_per_node=4)
+    moved = replace(base.deployments["assistant-1"], gpus_per_node=4)
+    head = replace(
+        base, deployments={"assistant-1": moved},
+        pools={"h100-reserved": replace(base.pools["h100-reserved"], nodes=2)},
+        scenario=replace(base.scenario, inventory={**base.scenario.inventory, "h100-reserved": smaller}),
+    )  # fmt: skip
+    steps, peak = rollout(base, head)
+    assert actions(steps) == [("buy", 2), ("start", 2), ("stop", 2), ("release", 1)]
+    assert peak == 8
+
+
 SHAPES = st.lists(
     st.tuples(st.integers(8, 12), st.sampled_from((1, 2, 4, 8)), st.integers(1, 6)),
     min_size=1, max_size=4, unique_by=lambda shape: shape[:2],
