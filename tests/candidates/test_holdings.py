@@ -100,6 +100,7 @@ def test_reserved_answers_weigh_by_the_time_they_run() -> None:
     held = holdings("llama-3.1-8b", 1, "models.helpdesk.engine=tensorrt-llm@1.2")[3]
     blocks = {output: 32 * -(-(700 + output) // 32) for output in (40, 400)}
     running = (39 * blocks[40] + 399 * blocks[400]) / 438
-    assert held.decoding(Band(0, 700, 1_000_000, BAND.prompts[:1], BAND.outputs), 8_192) == pytest.approx(running, rel=1e-3)
+    short = Band(0, 700, 1_000_000, BAND.prompts[:1], BAND.outputs)
+    assert held.decoding(short, 8_192) == pytest.approx(running, rel=1e-3)
     waiting = held.prefilling(np.array([700.0]), BAND, 8_192)[0]
     assert waiting == pytest.approx((blocks[40] + blocks[400]) / 2, rel=1e-3)
