@@ -87,6 +87,7 @@ CODES: dict[str, str] = {
     "KV723": "streams that one replay cannot hold",
     "KV724": "a node on which nothing runs",
     "KV725": "a trace that is not the one planned from",
+    "KV726": "a plan whose fleet cannot be built",
     "KV731": "metrics that cannot be read",
     "KV732": "a file that is no metrics",
     "KV733": "a log or metrics that cannot be right",

@@ -65,7 +65,7 @@ def simulate(plan: Plan, question: Question, source: str, progress: Progress | N
         InputError: a trace cannot be read, a class or node is not in the plan, or there is nothing to replay.
     """
     plan = shown_alone(plan)
-    fleet = fleet_of(plan, source)
+    fleet = _fleet(plan, source)
     traces = _traces(plan, fleet, question, source)
     _sane(plan, fleet, traces, question, source)
     scenario = plan.scenario
@@ -91,6 +91,14 @@ def simulate(plan: Plan, question: Question, source: str, progress: Progress | N
         sources={stream.class_name: stream.source for stream in runs[0].streams},
     )
     return Answer(simulation, tuple(runs))
+
+
+def _fleet(plan: Plan, source: str) -> Fleet:
+    try:
+        return fleet_of(plan, source)
+    except (ValueError, LookupError, StopIteration) as error:
+        text = f"this plan cannot be built again: {error}; `kvplan check` names what does not hold"
+        raise InputError([Diagnostic(source, 0, 0, "KV726", text)]) from None
 
 
 def streams_of(

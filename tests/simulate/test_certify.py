@@ -19,7 +19,7 @@ from planner.scenario.types import Cut, Scenario
 from planner.simulate.session import Question
 
 SCENARIO = Path(__file__).parents[2] / "examples/01-first-plan/scenario.yaml"
-SHORT = Question(seconds=90, seeds=(1, 2))
+SHORT = Question(seconds=60, seeds=(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def scenario() -> Scenario:
 
 @pytest.fixture(scope="module")
 def bursts(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A minute of 40 requests/s, all of them in the first fifth of every ten seconds."""
+    """Half a minute of 40 requests/s, all of them in the first fifth of every ten seconds."""
     path = tmp_path_factory.mktemp("trace") / "bursts.csv"
-    rows = [f"{10 * (n // 400) + 2 * (n % 400) / 400},1500,200" for n in range(2400)]
+    rows = [f"{10 * (n // 400) + 2 * (n % 400) / 400},1500,200" for n in range(1200)]
     path.write_text("arrival_s,input_tokens,output_tokens\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return str(path)
 

@@ -173,3 +173,16 @@ def test_why_a_lost_node_is_not_replaced(plan: Plan) -> None:
     """No idle node, or none whose start-up time is known."""
     failure = simulate(plan, replace(SHORT, fail="node"), "plan.json").simulation.replays[0].failure
     assert "not replaced: " in failure
+
+
+def test_a_plan_that_was_changed_by_hand(plan: Plan) -> None:
+    """More replicas than the nodes hold, or a shape of no model, is a mistake in the plan and not a crash."""
+    name = next(iter(plan.deployments))
+    first = plan.deployments[name]
+    for broken in (
+        replace(first, parallel="tp64"),
+        replace(first, kv_preset="nothing"),
+        replace(first, replicas=900, gpus=900, pools=dict.fromkeys(first.pools, 900)),
+    ):
+        with pytest.raises(InputError, match="KV726"):
+            simulate(replace(plan, deployments={**plan.deployments, name: broken}), SHORT, "plan.json")
