@@ -18,8 +18,11 @@ from planner.solver.program import Program
 from planner.solver.scale.flat import Flat, Ints
 from planner.solver.scale.prices import Prices
 
-PAIRS = 1_500
-"""(column, item) pairs of a neighborhood: with more, a solve of a few seconds ends at the root node."""
+PAIRS = 1_000
+"""(column, item) pairs of a neighborhood at first: with many more, a solve of a few seconds ends at the root node."""
+
+LEAST_PAIRS, MOST_PAIRS, GROWTH = 300, 8_000, 1.4
+"""A kind whose solves all end in time is given more pairs, one whose solves are cut short for nothing fewer."""
 
 KINDS = (("regions", 1), ("regions", 2), ("models", 3), ("models", 6), ("models", 12))
 """What is freed together, and how many of it."""
@@ -36,7 +39,8 @@ class Neighborhoods:
     flat: Flat
     prices: Prices
     rng: random.Random
-    earned: list[float] = field(default_factory=list)
+    earned: list[float] = field(init=False)
+    sizes: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
         names = [group.region for group in self.program.groups]
@@ -46,6 +50,7 @@ class Neighborhoods:
         self.pairs = np.diff(self.flat.start)
         self.kinds = [kind for kind in KINDS if kind[0] != "regions" or kind[1] < len(self.regions)]
         self.earned = [float("inf")] * len(self.kinds)
+        self.sizes = [float(PAIRS)] * len(self.kinds)
 
     def draw(self, replicas: Ints) -> tuple[int, list[int]]:
         """(place of its kind, free columns) of the next neighborhood."""
@@ -57,10 +62,14 @@ class Neighborhoods:
             kind = self.rng.choices(range(len(self.kinds)), [max(floor, earned) for earned in self.earned])[0]
         name, count = self.kinds[kind]
         mask = self._regions(replicas, count) if name == "regions" else self._models(replicas, count)
-        return kind, self._columns(mask, replicas)
+        return kind, self._columns(mask, replicas, self.sizes[kind])
 
-    def learn(self, kind: int, gain: float, seconds: float) -> None:
-        """Notes what a neighborhood earned."""
+    def learn(self, kind: int, gain: float, seconds: float, *, solved: bool) -> None:
+        """Notes what a neighborhood earned, and whether it was solved to the end."""
+        if solved:
+            self.sizes[kind] = min(MOST_PAIRS, self.sizes[kind] * GROWTH)
+        elif not gain:
+            self.sizes[kind] = max(LEAST_PAIRS, self.sizes[kind] / GROWTH)
         rate = gain / max(seconds, 1e-3)
         past = self.earned[kind]
         self.earned[kind] = rate if past == float("inf") else MEMORY * past + (1 - MEMORY) * rate
@@ -85,9 +94,9 @@ class Neighborhoods:
         mask: NDArray[np.bool_] = np.isin(self.flat.model, np.argsort(-shared)[:count])
         return mask
 
-    def _columns(self, mask: NDArray[np.bool_], replicas: Ints) -> list[int]:
-        """The columns of least slack up to PAIRS pairs, and those that run."""
+    def _columns(self, mask: NDArray[np.bool_], replicas: Ints, size: float) -> list[int]:
+        """The columns of least slack up to a number of pairs, and those that run."""
         columns = np.flatnonzero(mask & (self.flat.upper > 0))
         columns = columns[np.argsort(self.prices.slack[columns], kind="stable")]
-        few = columns[: int(np.searchsorted(np.cumsum(self.pairs[columns]), PAIRS)) + 1]
+        few = columns[: int(np.searchsorted(np.cumsum(self.pairs[columns]), size)) + 1]
         return sorted({*few.tolist(), *np.flatnonzero(mask & (replicas > 0)).tolist()})

@@ -122,14 +122,19 @@ class Search:
             while self.left_s() > 0 and not self.closed:
                 before, start = self._value(self.plan), time.monotonic()
                 kind, free = around.draw(np.array(self.plan[0], dtype=np.int64))
-                self._solve(free, self.plan, min(ROUND_S, self.left_s()))
-                around.learn(kind, before - self._value(self.plan), time.monotonic() - start)
+                solved = self._solve(free, self.plan, min(ROUND_S, self.left_s()))
+                gain = before - self._value(self.plan)
+                around.learn(kind, gain, time.monotonic() - start, solved=solved)
                 found = sharpener.bound(self.plan[0], self.left_s())
                 if found is not None:
                     self._raise_bound(found, "models at common prices")
 
-    def _solve(self, free: list[int], plan: Plan, limit_s: float) -> None:
-        """Solves the part in which some columns are free; a plan that is no worse and passes the judge is taken."""
+    def _solve(self, free: list[int], plan: Plan, limit_s: float) -> bool:
+        """Solves the part in which some columns are free; a plan that is no worse and passes the judge is taken.
+
+        Returns:
+            Whether the part was solved to the end.
+        """
         part = part_of(self.program, free, *plan)
         master = build(part.program, with_loss=False)
         part.settle(master)
@@ -140,7 +145,7 @@ class Search:
         terms = tuple((v, self.weights[p]) for p, v in zip(part.pools, master.nodes, strict=True) if self.weights[p])
         answer = MathOpt(master, seed=self.seed).minimize(terms, hint=hint, time_limit_s=limit_s)
         if not answer.values:
-            return
+            return False
         replicas = tuple(
             answer.values[master.replicas[c]] if c in master.replicas else 0 for c in range(len(part.program.columns))
         )
@@ -148,6 +153,7 @@ class Search:
         whole = part.merged(replicas, nodes, plan)
         if self.plan is None or self._value(whole) <= self._value(self.plan):
             self._accept(whole, part.program, (replicas, nodes))
+        return answer.status == "optimal"
 
     def _accept(self, plan: Plan, program: Program, inside: Plan | None = None) -> None:
         """Takes a plan if the judge accepts what changed in it."""
