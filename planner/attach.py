@@ -41,7 +41,7 @@ def attach(scenario: Scenario, known: Known = MappingProxyType({})) -> Scenario:
     Raises:
         InputError: unreadable or wrong tables and traces.
     """
-    problems: list[Diagnostic] = []
+    problems = _provider_problems(scenario)
     traffic, traced = _with_traces(scenario, known, problems)
     models: dict[str, ModelSpec] = {}
     places = dict(scenario.places)
@@ -56,6 +56,19 @@ def attach(scenario: Scenario, known: Known = MappingProxyType({})) -> Scenario:
     if problems:
         raise InputError(problems)
     return replace(scenario, models=models, traffic=traffic, places=places | traced)
+
+
+def _provider_problems(scenario: Scenario) -> list[Diagnostic]:
+    """A provider of latencies that cannot answer here: without this every model would look infeasible."""
+    if scenario.performance.provider != "silicon":
+        return []
+    from planner.performance.silicon import INSTALL, is_installed
+
+    if is_installed():
+        return []
+    here = _at(scenario, "performance.provider", "performance")
+    message = f"performance.provider: read silicon, whose package is not installed: {INSTALL}, or write roofline"
+    return [_problem(here, "KV975", message)]
 
 
 def _with_traces(

@@ -95,3 +95,12 @@ def test_both_committed_traces_are_planned_from() -> None:
     assert traffic["conversation"].peak_rps == Fraction("8.7")
     assert traffic["code"].peak_rps == Fraction("41.5")
     assert float(traffic["code"].mean_rps) == pytest.approx(2.566686, abs=1e-6)
+
+
+def test_a_provider_that_is_not_installed_is_the_users_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its package `silicon` is refused where it is written, before anything looks infeasible."""
+    monkeypatch.setattr("planner.performance.silicon.is_installed", lambda: False)
+    path = write(tmp_path, GOOD, SCENARIO + "performance: {provider: silicon}\n")
+    (problem,) = problems(path)
+    assert problem.startswith("10:KV975: performance.provider: read silicon")
+    assert "pip install 'kvplan[silicon]'" in problem

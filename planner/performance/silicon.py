@@ -155,9 +155,14 @@ def part_of(kernel: str) -> Part:
     return next((part for word, part in PARTS_BY_NAME if word in kernel), "weights")
 
 
+def is_installed() -> bool:
+    """Whether the package with the kernel tables is there."""
+    return find_spec(PACKAGE) is not None
+
+
 def silicon(request: StepRequest) -> SiliconStepModel | Refusal:
     """Step times from kernel tables, or why there are none: what is not covered is named."""
-    if find_spec(PACKAGE) is None:
+    if not is_installed():
         return Refusal(
             Bottleneck.ENGINE, f"the silicon provider needs a package that is not installed: {INSTALL}", "roofline"
         )
