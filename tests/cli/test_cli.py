@@ -72,10 +72,13 @@ def test_exit_3_is_infeasible_and_says_why(kvplan) -> None:
 
 
 def test_exit_4_without_a_plan_in_time(kvplan) -> None:
-    """A time limit too short for any plan exits 4 and says UNKNOWN, never a wrong claim."""
-    done = kvplan("solve", PROD, "--time-limit", "0.1")
+    """A time limit too short for any plan exits 4 and says UNKNOWN, never a wrong claim; so does one for any proof."""
+    done = kvplan("solve", PROD, "--time-limit", "0.1", "--set", "budget.monthly=$51_000")
     assert done.returncode == 4
     assert done.stdout.startswith("prod-eu   UNKNOWN")
+    done = kvplan("solve", PROD, "--time-limit", "0.1", "--require-optimal")
+    assert done.returncode == 4
+    assert done.stdout.startswith("prod-eu   FEASIBLE")
 
 
 def test_exit_6_names_the_row_that_does_not_hold(kvplan, plan_file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -42,9 +43,11 @@ def test_missing_paths_are_wrong_input(kvplan: Run, page_plan: str) -> None:
 
 def test_a_folder_gets_every_file(kvplan: Run, page_plan: str, tmp_path: Path) -> None:
     """Script and config files, or manifests; their names are printed."""
+    deployments = [f"{name}.yaml" for name in json.loads(Path(page_plan).read_text())["deployments"]]
+    assert len(deployments) > 1
     for target, names in (
-        ("vllm", {"serve.sh", "helpdesk-1.yaml", "helpdesk-2.yaml", "helpdesk-3.yaml"}),
-        ("kubernetes", {"alerts.yaml", "router-hints.yaml", "helpdesk-1.yaml", "helpdesk-2.yaml", "helpdesk-3.yaml"}),
+        ("vllm", {"serve.sh", *deployments}),
+        ("kubernetes", {"alerts.yaml", "router-hints.yaml", *deployments}),
     ):
         folder = tmp_path / target
         done = kvplan("export", page_plan, "--to", target, "--model-path", PATH, "-o", f"{folder}/")
@@ -58,7 +61,7 @@ def test_one_config_file(kvplan: Run, page_plan: str, tmp_path: Path) -> None:
     target = tmp_path / "one.yaml"
     args = ("export", page_plan, "--to", "vllm", "--model-path", PATH, "-o", str(target))
     done = kvplan(*args)
-    assert done.returncode == 2 and "add --deployment with one of helpdesk-1, helpdesk-2, helpdesk-3" in done.stderr
+    assert done.returncode == 2 and "add --deployment with one of helpdesk-1, helpdesk-2" in done.stderr
     assert not target.exists()
     assert kvplan(*args, "--deployment", "helpdesk-2").returncode == 0
     assert yaml.safe_load(target.read_text(encoding="utf-8"))["served-model-name"] == "helpdesk"

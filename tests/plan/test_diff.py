@@ -111,7 +111,7 @@ def test_a_side_without_a_plan(plan: Plan) -> None:
     """Tests that an infeasible head shows its conflicts and no half of a table, and the other way round."""
     bad = without_plan(plan)
     found = pipeline.diff(plan, bad)
-    assert (found.cost_per_month.base, found.cost_per_month.head) == ("49523.20", None)
+    assert (found.cost_per_month.base, found.cost_per_month.head) == (plan.totals.cost_per_month, None)
     assert (found.deployments, found.pools, found.margins, found.rollout) == ((), (), (), ())
     assert (found.new_conflicts, found.gone_conflicts) == (bad.conflicts, ())
     assert {row.crossed for row in found.guardrails} == {"unknown"}
@@ -137,14 +137,16 @@ def test_a_cheaper_plan_that_ate_the_margin_says_so(plan: Plan) -> None:
 
 def test_quality_and_free_gpus_are_margins(plan: Plan) -> None:
     """Tests the worst loss on a class's way against its floor, and busy GPUs against those bought."""
-    name, deployment = next(iter(plan.deployments.items()))
+    name, deployment = next(
+        (name, each) for name, each in plan.deployments.items() if any(r.class_name == "chat" for r in each.routing)
+    )
     lossy = replace(deployment, routing=tuple(replace(route, loss_ppm=20_000) for route in deployment.routing))
     found = pipeline.diff(plan, replace(plan, hash="x", deployments={**plan.deployments, name: lossy}))
     rows = {row.path: row for row in found.margins}
     quality = rows["traffic.chat.quality.max_accuracy_drop"]
     assert (quality.base_used, quality.head_used, quality.head_limit, quality.unit) == (0, 2, 3, "%")
     assert (quality.base_slack_ppm, quality.head_slack_ppm, quality.worse) == (1_000_000, 333_333, True)
-    assert (rows["gpus.busy"].head_used, rows["gpus.busy"].head_limit) == (32, 32)
+    assert (rows["gpus.busy"].head_used, rows["gpus.busy"].head_limit) == (plan.totals.gpus_busy, plan.totals.gpus)
     assert rows["models.assistant.load"].what == "spare"
 
 
@@ -215,7 +217,7 @@ def test_deployments_are_matched_by_what_they_run(plan: Plan) -> None:
     assert {change.kind for change in found.deployments} == {"same"}
     del swapped[names[0]]
     found = pipeline.diff(plan, replace(plan, hash="y", deployments=swapped))
-    assert sorted(change.kind for change in found.deployments) == ["removed", "same", "same", "same"]
+    assert sorted(change.kind for change in found.deployments) == ["removed", *["same"] * (len(deployments) - 1)]
 
 
 def test_documents_are_read_back(plan: Plan) -> None:

@@ -40,7 +40,7 @@ def test_overrides_hold_in_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     axes = (Axis("traffic.questions.slo.tpot_p95", ("40ms", "12ms")),)
     done = run_sweep(FIRST, axes, ["inventory.h100.price=$10.00/gpu/h"])
     assert done.sets == ("inventory.h100.price=$10.00/gpu/h",)
-    assert [row.cost_per_month for row in done.rows] == ["4521.328", "7300.00"]
+    assert [row.cost_per_month for row in done.rows] == ["4521.328", "14600.00"]
 
 
 def test_at_least_one_process() -> None:
