@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from planner.report import svg
 from planner.report.simulation import headline
@@ -20,7 +21,7 @@ def simulation_svg(simulation: Simulation) -> str:
     limits = {one.class_name: one.limit / 1e6 for one in simulation.verdicts if one.metric == "ttft_p95"}
     panels = _panels(replay)
     height = TOP + len(panels) * (PANEL + GAP) + 30
-    parts = [svg.text(LEFT, 30, headline(simulation), "title"), svg.text(LEFT, 50, _caption(simulation), "soft")]
+    parts = [svg.text(LEFT, 30, _title(simulation), "title"), svg.text(LEFT, 50, _caption(simulation), "soft")]
     last_s = max((minute.at_s for minute in replay.minutes), default=0.0) + 60.0
     for number, (title, unit, series) in enumerate(panels):
         top = TOP + 14 + number * (PANEL + GAP)
@@ -30,9 +31,19 @@ def simulation_svg(simulation: Simulation) -> str:
     return svg.document(WIDTH, height, headline(simulation), parts)
 
 
+def _title(simulation: Simulation) -> str:
+    """Short enough for the picture's width; the sentence with all that failed is its accessible title."""
+    failed = sum(not verdict.kept for verdict in simulation.verdicts)
+    count = len(simulation.verdicts)
+    said = f"{failed} of {count} promises FAILED" if failed else f"all {count} promises held"
+    return f"{PurePath(simulation.plan).name}: {said}"
+
+
 def _caption(simulation: Simulation) -> str:
     first = simulation.replays[0]
-    return f"seed {first.seed}, a point a minute" + (f"; {first.failure}" if first.failure else "")
+    requests = sum(result.requests for result in first.classes)
+    said = f"{requests:,} requests, router {first.policy}, seed {first.seed}, a point a minute"
+    return said + (f"; {first.failure}" if first.failure else "")
 
 
 def _panels(replay: Replayed) -> list[tuple[str, str, list[Series]]]:

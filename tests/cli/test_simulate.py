@@ -29,6 +29,8 @@ def test_all_formats_and_files(kvplan, tmp_path: Path) -> None:
     assert len(Path(log).read_text(encoding="utf-8").splitlines()) == requests + 1
     assert "vllm:num_requests_running" in Path(metrics).read_text(encoding="utf-8")
     assert xml.dom.minidom.parse(picture).documentElement.tagName == "svg"
+    title = xml.dom.minidom.parse(picture).getElementsByTagName("text")[0].firstChild.data
+    assert title.startswith("plan.json: ") and title.endswith("promises held")
 
 
 def _simulated_plan(kvplan, tmp_path: Path) -> str:
