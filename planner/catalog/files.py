@@ -49,6 +49,25 @@ def _no_constant(text: str) -> Json:
     raise _NotANumberError(text)
 
 
+def read_text_file(path: str, most_bytes: int) -> tuple[str, str]:
+    """A user's text file, and why it cannot be read (one of the two is empty); UTF-8, with or without a mark."""
+    try:
+        file = Path(path)
+        if not file.exists():
+            return "", "there is no such file"
+        if not file.is_file():
+            return "", "it is not a regular file"
+        if file.stat().st_size > most_bytes:
+            return "", f"it is larger than {most_bytes // 2**20} MiB"
+        return file.read_bytes().decode("utf-8-sig"), ""
+    except UnicodeDecodeError:
+        return "", "it is not UTF-8 text"
+    except OSError as error:
+        return "", (error.strerror or "it cannot be opened").lower()
+    except ValueError:
+        return "", "it is no file name"
+
+
 def read_json_object(path: Path) -> dict[str, Json] | str:
     """Read one JSON object; anything else is returned as a sentence that says what is wrong with the file."""
     try:

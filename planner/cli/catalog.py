@@ -160,21 +160,13 @@ def _day(date: str | None, file: str) -> str:
 
 
 def _text(file: str) -> str:
+    from planner.catalog.files import read_text_file
     from planner.catalog.skypilot import MOST_BYTES
 
-    try:
-        path = Path(file)
-        if path.exists() and not path.is_file():
-            reason = "it is not a regular file"
-        elif path.stat().st_size > MOST_BYTES:
-            reason = f"it is larger than {MOST_BYTES // 2**20} MiB"
-        else:
-            return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8 text"
-    except (OSError, ValueError) as error:
-        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "it is no file name"
-    raise InputError([Diagnostic(file, 0, 0, "KV704", f"cannot read the price list: {reason}")])
+    text, reason = read_text_file(file, MOST_BYTES)
+    if reason:
+        raise InputError([Diagnostic(file, 0, 0, "KV704", f"cannot read the price list: {reason}")])
+    return text
 
 
 catalog.add_command(import_latency)

@@ -87,6 +87,7 @@ def simulate(
     """
     from planner import pipeline
     from planner.plan.io import parse, read_tree
+    from planner.simulate.router import POLICIES
     from planner.simulate.session import Question
 
     plan = parse(read_tree(plan_file), plan_file)
@@ -95,7 +96,8 @@ def simulate(
     for target in (output, log, metrics):
         if target is not None:
             check_target(target, inputs)
-    question = Question(by_class, scale, generate, tuple(dict.fromkeys(seeds)) or (1,), router, cv, fail, duration)  # type: ignore[arg-type]
+    policy = next(each for each in POLICIES if each == router)
+    question = Question(by_class, scale, generate, tuple(dict.fromkeys(seeds)) or (1,), policy, cv, fail, duration)
     progress = None if quiet or not sys.stderr.isatty() else _progress
     answer = pipeline.simulate(plan, question, plan_file, progress)
     if progress is not None:

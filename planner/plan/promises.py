@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Literal
 
 from planner.candidates import Candidate, DemandItem
 from planner.candidates.confidence import band_text, factors
@@ -83,15 +84,14 @@ def _class_promises(
             dry_tpot, dry_ttft = max(dry_tpot, one_tpot), max(dry_ttft, one_ttft)
     provider = candidate.provider.partition(",")[0]
     band = band_text(candidate.band, scenario.reserve.confidence)
-    for metric, value, dry, limit in (
+    latencies: tuple[tuple[Literal["tpot_p95", "ttft_p95"], float, float, int | None], ...] = (
         ("tpot_p95", tpot * float(factor_tpot), dry_tpot * float(factor_tpot), slo.tpot_p95_us),
         ("ttft_p95", ttft * float(factor_ttft), dry_ttft * float(factor_ttft), slo.ttft_p95_us),
-    ):
+    )
+    for metric, value, dry, limit in latencies:
         if limit is not None:
             without = round(min(dry * 1e6, MAX_DURATION_US)) if hits else None
-            rows.append(
-                Promise(traffic.name, metric, round(value * 1e6), limit, provider, band, without)  # type: ignore[arg-type]
-            )
+            rows.append(Promise(traffic.name, metric, round(value * 1e6), limit, provider, band, without))
     return rows
 
 

@@ -34,19 +34,21 @@ def _of_one(plan: Plan, run: Run, replayed: Replayed) -> Iterable[Verdict]:
         if slo.finish_within_us is not None:
             measured = _finish_us(run, number, result, slo.finish_within_us)
             yield _verdict(plan, name, "finish_within", "us", measured, slo.finish_within_us)
-        for metric, seconds, limit_us in (
+        latencies: tuple[tuple[Metric, float | None, int | None], ...] = (
             ("ttft_p95", result.judged_ttft_s, slo.ttft_p95_us),
             ("tpot_p95", result.judged_tpot_s, slo.tpot_p95_us),
-        ):
+        )
+        for metric, seconds, limit_us in latencies:
             if limit_us is not None and seconds is not None:
-                yield _verdict(plan, name, metric, "us", round(seconds * 1e6), limit_us)  # type: ignore[arg-type]
-        for metric, count, limit_ppm in (
+                yield _verdict(plan, name, metric, "us", round(seconds * 1e6), limit_us)
+        shares: tuple[tuple[Metric, int, int], ...] = (
             ("rejected", result.refused, traffic.rejected_at_most_ppm),
             ("cut_short", result.cut_short, traffic.cut_short_at_most_ppm),
-        ):
+        )
+        for metric, count, limit_ppm in shares:
             if count or limit_ppm:
                 share = -(-count * PPM // max(1, result.requests))
-                yield _verdict(plan, name, metric, "ppm", share, limit_ppm)  # type: ignore[arg-type]
+                yield _verdict(plan, name, metric, "ppm", share, limit_ppm)
 
 
 def _verdict(plan: Plan, name: str, metric: Metric, unit: Literal["us", "ppm"], measured: int, limit: int) -> Verdict:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.plan.certificate import Metric as Metric
+
 
 @dataclass(frozen=True)
 class Percentiles:
@@ -17,9 +19,6 @@ class Percentiles:
     p95_high: float
     from_s: float
     count: int
-
-
-Metric = Literal["ttft_p95", "tpot_p95", "finish_within", "rejected", "cut_short"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from planner.catalog.files import Json
+from planner.catalog.files import Json, read_text_file
 from planner.catalog.latency import LatencyRun
 from planner.performance.measured.aiperf import is_aiperf, is_aiperf_csv, read_aiperf, read_aiperf_csv
 from planner.performance.measured.belongs import same_release
@@ -69,22 +69,9 @@ def read_runs(path: str, named_at: Place, asked: Mapping[str, str], findings: Fi
 
 
 def _text(path: str, named_at: Place, findings: Findings) -> str | None:
-    try:
-        file = Path(path)
-        if not file.exists():
-            reason = "there is no such file"
-        elif not file.is_file():
-            reason = "it is not a regular file"
-        elif file.stat().st_size > MOST_BYTES:
-            reason = f"it is larger than {MOST_BYTES // 2**20} MiB"
-        else:
-            return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8 text"
-    except (OSError, ValueError) as error:
-        reason = (
-            (error.strerror or "it cannot be opened").lower() if isinstance(error, OSError) else "it is no file name"
-        )
+    text, reason = read_text_file(path, MOST_BYTES)
+    if not reason:
+        return text
     findings.add(named_at, "KV971", f"cannot read measured latencies from {quote(path)}: {reason}")
     return None
 

@@ -117,7 +117,7 @@ class Search:
         """Neighborhoods here, the bound elsewhere, until time is over."""
         assert self.plan is not None
         # The same seed draws the same neighborhoods; what they find depends on the clock.
-        around = Neighborhoods(self.program, self.flat, prices, random.Random(self.seed))  # noqa: S311
+        around = Neighborhoods(self.program, self.flat, prices, random.Random(self.seed))  # noqa: S311 (a search, no secret)
         with Sharpener(self.program, self.flat, self.weights, prices, self.plan[0]) as sharpener:
             while self.left_s() > 0 and not self.closed:
                 before, start = self._value(self.plan), time.monotonic()
