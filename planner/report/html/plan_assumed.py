@@ -1,4 +1,4 @@
-"""What a plan assumes: corrections that the user wrote, and architectures that are bounded instead of understood."""
+"""What a plan assumes: what the user put in the place of predictions, and architectures that are only bounded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def assumed(plan: Plan, most: int) -> Section | None:
         "assumed",
         "What was assumed",
         tables=tuple(tables),
-        origin="Adjustments are lines of the scenario, in every figure; bounds and the other edge are second solves.",
+        origin="These are lines of the scenario and the files that they name, in every figure; "
+        "bounds and the other edge are second solves.",
     )
 
 
@@ -32,7 +33,7 @@ def _adjustments(plan: Plan, most: int) -> list[Table]:
     rows: list[Sequence[Cell | str]] = [
         (Cell(row.path, code=True), places[row.path] or "-", row.text, row.source) for row in plan.assumptions
     ]
-    return [table("Corrections that the user wrote", heads, rows, most)]
+    return [table("What the user put in the place of predictions", heads, rows, most)]
 
 
 def _edge(plan: Plan, most: int) -> list[Table]:
