@@ -123,7 +123,7 @@ def _parallel(model: ModelSpec, deployment: Deployment) -> Parallel:
 
 
 def _pool(model: ModelSpec, shape: Shape, usable: Usable, deployment: Deployment, memory: ReplicaMemory) -> PoolRules:
-    """Full attention grows with the answer, everything else is held from admission on."""
+    """Full attention grows with the answer (or is reserved), everything else is held from admission on."""
     assert model.memory_facts is not None and model.engine is not None
     block = memory.block_tokens
     if usable.codec:
@@ -152,6 +152,7 @@ def _pool(model: ModelSpec, shape: Shape, usable: Usable, deployment: Deployment
         usable_blocks=memory.usable_blocks,
         growth_blocks=sum(kind.count for kind in growing),
         fixed_blocks=_fixed(others, needs) if others else None,
+        reserves_answers=model.engine.reserves_answers,
     )
 
 

@@ -20,12 +20,28 @@ class PoolRules:
 
     `fixed_blocks` are of groups of layers whose blocks do not grow with the answer (windows, recurrent states), or of
     requests compressed after the prefill: asked with (prompt, answer) tokens, held from admission on.
+    `reserves_answers`: a request is admitted only with the blocks of its whole answer, so that nobody is preempted
+    (TensorRT-LLM's default scheduler, `GUARANTEED_NO_EVICT`).
     """
 
     block_tokens: int
     usable_blocks: int
     growth_blocks: int = 1
     fixed_blocks: Callable[[int, int], int] | None = None
+    reserves_answers: bool = False
+
+    @property
+    def step_blocks(self) -> int:
+        """Blocks that a sequence takes in the step in which it crosses into a new one."""
+        return 0 if self.reserves_answers else self.growth_blocks
+
+    def first_blocks(self, request: Request) -> int:
+        """Growing blocks that a request takes at its admission."""
+        return self.growing_blocks(request.context_tokens + self.reserves_answers * request.remaining_tokens)
+
+    def grown_blocks(self, from_tokens: int, to_tokens: int) -> int:
+        """Blocks taken one by one while the context grew."""
+        return 0 if self.reserves_answers else self.growing_blocks(to_tokens) - self.growing_blocks(from_tokens)
 
     def growing_blocks(self, tokens: int) -> int:
         """Blocks that grow with the context, at this many tokens."""
@@ -76,12 +92,12 @@ class BlockPool:
         return count
 
     def admit(self, request: Request) -> bool:
-        """Takes the blocks of a whole prompt, or nothing where they do not fit. Sets what need not be computed."""
+        """Takes the first blocks of a request, or nothing where they do not fit. Sets what need not be computed."""
         rules = self.rules
         hits = self.found(request) if self.hash_tokens else 0
         while hits and hits * self.hash_tokens >= request.context_tokens:
             hits -= 1  # the last token is always computed
-        needed = rules.growing_blocks(request.context_tokens)
+        needed = rules.first_blocks(request)
         if rules.fixed_blocks is not None:
             request.fixed_blocks = rules.fixed_blocks(request.prompt_tokens, request.output_tokens)
         private = needed - hits * self._entry_blocks + request.fixed_blocks

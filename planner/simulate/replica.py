@@ -1,9 +1,10 @@
 """One replica: continuous batching with chunked prefill, step by step.
 
-A step decodes one token for every running sequence and spends what is left of the token budget on prompts, first
-come first served. A prompt is admitted when a sequence slot is free and the blocks of all of it are. Where blocks run
-out, the sequence that came last is preempted: it gives its blocks back, waits at the head of the queue, and computes
-its tokens again. Source: vLLM `v1/core/sched/scheduler.py` (0.11 to 0.24), with `scheduler_reserve_full_isl`.
+A step decodes one token for every running sequence and spends what is left of the token budget on prompts, first come
+first served. A prompt is admitted when a sequence slot is free and the blocks of all of it are (of its answer too,
+where the engine reserves them). Where blocks run out, the sequence that came last is preempted: it gives its blocks
+back, waits at the head of the queue, and computes its tokens again. Source: vLLM `v1/core/sched/scheduler.py` (0.11
+to 0.24), with `scheduler_reserve_full_isl`.
 
 A step costs constant time whatever the batch: resident tokens grow by the batch, sequences that cross a block boundary
 are counted by the step (mod the block size) at which they do, and answers end in the step that was known when they
@@ -142,11 +143,11 @@ class Replica:
         preempted = False
         if self._batch:
             phase = step % len(phases)
-            grow = phases[phase] * pool.rules.growth_blocks
+            grow = phases[phase] * pool.rules.step_blocks
             while grow > pool.free:
                 self._preempt()
                 preempted = True
-                grow = phases[phase] * pool.rules.growth_blocks
+                grow = phases[phase] * pool.rules.step_blocks
             if grow:
                 pool.take(grow)
         batch = self._batch
@@ -233,8 +234,7 @@ class Replica:
         self._batch -= 1
         self._resident -= tokens
         self._phases[(request.joined_step + 1 - request.context_tokens) % len(self._phases)] -= 1
-        rules = self.pool.rules
-        self.pool.release(request, rules.growing_blocks(tokens) - rules.growing_blocks(request.context_tokens))
+        self.pool.release(request, self.pool.rules.grown_blocks(request.context_tokens, tokens))
 
     def _is_running(self, request: Request) -> bool:
         return request.joined_step >= 0 or request.todo_tokens > 0

@@ -29,7 +29,8 @@ class UnevenSteps:
 def _replicas(draw: st.DrawFn) -> Replica:
     block = draw(st.sampled_from([1, 4, 16]))
     growth = draw(st.integers(1, 3))
-    pool = PoolRules(block, growth * draw(st.integers(4, 60)), growth)
+    blocks = growth * draw(st.integers(4, 60))
+    pool = PoolRules(block, blocks, growth, reserves_answers=draw(st.booleans()))
     seqs = draw(st.integers(1, 12))
     rules = ReplicaRules(seqs, draw(st.integers(seqs + 1, 64)), draw(st.integers(8, 200)), pool)
     return Replica(rules, UnevenSteps(), hash_tokens=draw(st.sampled_from([0, block, 2 * block])))

@@ -129,3 +129,16 @@ def test_prompts_in_one_step_share_the_launch_of_attention() -> None:
     requests = [Request(number, 0, 0.0, 30, 1) for number in range(3)]
     _play(replica, *requests)
     assert [request.end_s for request in requests] == [1.1] * 3
+
+
+def test_an_engine_that_reserves_answers_never_preempts() -> None:
+    """Ten blocks hold two requests of 20 + 30 tokens to their end: the third waits, where vLLM admits and preempts."""
+    done = {}
+    for reserves in (False, True):
+        rules = ReplicaRules(8, 100, 10_000, PoolRules(10, 10, reserves_answers=reserves))
+        replica = Replica(rules, UnitSteps())
+        requests = [Request(number, 0, 0.0, 20, 30) for number in range(3)]
+        _play(replica, *requests)
+        done[reserves] = (replica.totals.preemptions, requests[2].started_s, requests[0].end_s, replica.pool.free)
+    assert done[True] == (0, 30.0, 30.0, 10)
+    assert done[False][0] > 0 and done[False][1] == 0.0 and done[False][3] == 10
