@@ -15,7 +15,7 @@ from planner.performance.fit import affine_fit, prefill_cost
 from planner.performance.provider import StepRequest
 from planner.performance.step_model import step_model
 from planner.scenario.types import Lengths
-from planner.traffic.lengths import Served, bands, histogram, served
+from planner.traffic.lengths import ClassLengths, Served, bands, histogram, served
 from planner.traffic.queueing import ReplicaTiming, capacity_of, stack, workload
 
 MODELS = (("llama-3.1-70b", "fp8"), ("gpt-oss-120b", "mxfp4"), ("deepseek-v3", "fp8"), ("qwen3.5-27b", "bf16"))
@@ -43,7 +43,7 @@ def _classes() -> list[Served]:
     outputs = histogram(Lengths(((500_000, 129), (950_000, 451), (990_000, 601)), 1_000))
     medians = (250, 500, 1_000, 1_500, 2_000)
     prompts = (histogram(Lengths(((500_000, half), (990_000, 8 * half)), 16 * half)) for half in medians)
-    return [served(bands(each, outputs, [])[0], 65_536) for each in prompts]
+    return [served(bands(ClassLengths(each, outputs), [])[0], 65_536) for each in prompts]
 
 
 def _timing(request: StepRequest) -> ReplicaTiming:
