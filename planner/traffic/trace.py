@@ -7,7 +7,9 @@ are wrong are left out, counted and kept with their line; a file with too many o
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -95,7 +97,7 @@ def read_trace(path: str | Path, *, with_served: bool = False) -> Trace:
     found = _Found()
     try:
         lines = open_lines(Path(path))
-        with lines.stream:
+        with lines.stream, _no_cycles():
             columns, batches = read_batches(lines)
             if with_served:
                 found.served = ServedRows(columns.served)
@@ -113,6 +115,18 @@ def read_trace(path: str | Path, *, with_served: bool = False) -> Trace:
     if found.is_refused:
         raise InputError(_too_many(str(path), columns, found))
     return found.trace(str(path), columns, digest)
+
+
+@contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Pauses the search for cycles: parsed rows have none, and looking for them takes a quarter of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass
