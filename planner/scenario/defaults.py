@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from planner.scenario import schema
+from planner.scenario.blocks.models import BatchRange, EngineArgsBlock, ModelBlock
+from planner.scenario.blocks.reserve import ReserveBlock
+from planner.scenario.blocks.rules import BudgetBlock, CompressionBlock
+from planner.scenario.blocks.traffic import ClassBlock, PrefixBlock
+from planner.scenario.schema import ScenarioBlock
 
 
-def defaults_taken(block: schema.ScenarioBlock) -> tuple[tuple[str, str], ...]:
+def defaults_taken(block: ScenarioBlock) -> tuple[tuple[str, str], ...]:
     """Every default that was taken, as (path, text), in the order of the language."""
     taken: list[tuple[str, str, bool]] = [
         ("owner", "nobody", block.owner is None),
@@ -19,8 +23,8 @@ def defaults_taken(block: schema.ScenarioBlock) -> tuple[tuple[str, str], ...]:
             taken += _class_defaults(f"traffic.{name}", traffic)
         elif traffic.requests is None and traffic.rate is None:
             taken.append((f"traffic.{name}.mean", "the peak", traffic.mean is None))
-    reserve, budget = block.reserve or schema.ReserveBlock(), block.budget or schema.BudgetBlock()
-    compression = block.compression or schema.CompressionBlock()
+    reserve, budget = block.reserve or ReserveBlock(), block.budget or BudgetBlock()
+    compression = block.compression or CompressionBlock()
     taken += [
         ("reserve.utilization", "100%", reserve.utilization is None),
         ("reserve.kv_headroom", "0%", reserve.kv_headroom is None),
@@ -37,15 +41,15 @@ def defaults_taken(block: schema.ScenarioBlock) -> tuple[tuple[str, str], ...]:
     return tuple((path, text) for path, text, is_taken in taken if is_taken)
 
 
-def _model_defaults(path: str, model: schema.ModelBlock) -> list[tuple[str, str, bool]]:
-    args = model.engine_args or schema.EngineArgsBlock()
+def _model_defaults(path: str, model: ModelBlock) -> list[tuple[str, str, bool]]:
+    args = model.engine_args or EngineArgsBlock()
     taken = [
         (f"{path}.replicas.min", "0", "min" not in model.replicas.model_fields_set),
         (f"{path}.max_configurations", "unlimited", model.max_configurations is None),
     ]
     if model.capacity_table:
         return taken
-    batch = model.max_batch or schema.BatchRange()
+    batch = model.max_batch or BatchRange()
     return [
         (f"{path}.max_batch.min", "1", "min" not in batch.model_fields_set),
         (f"{path}.max_batch.max", "the engine's default", batch.max is None),
@@ -63,8 +67,8 @@ def _model_defaults(path: str, model: schema.ModelBlock) -> list[tuple[str, str,
     ]
 
 
-def _class_defaults(path: str, traffic: schema.ClassBlock) -> list[tuple[str, str, bool]]:
-    prefix, traced = traffic.prefix or schema.PrefixBlock(), traffic.trace is not None
+def _class_defaults(path: str, traffic: ClassBlock) -> list[tuple[str, str, bool]]:
+    prefix, traced = traffic.prefix or PrefixBlock(), traffic.trace is not None
     return [
         (f"{path}.scale", "1", traced and traffic.scale is None),
         (f"{path}.peak_window", "1min", traced and traffic.peak_window is None),

@@ -1,6 +1,6 @@
 """Generates what people read about the language: the JSON Schema for editors and docs/scenario.md.
 
-Both come from the classes of `planner.scenario.schema`, with the docstring under each key as its
+Both come from the classes of `planner.scenario.schema` and its blocks, with the docstring under each key as its
 description. Write them again after a change of the language with `python -m planner.scenario.describe`; a
 test fails when they are stale.
 """
@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from planner.scenario import schema
+from planner.scenario.blocks import inventory, models, reserve, rules, traffic
 from planner.scenario.fields import MAX_SHOWN_CHOICES
 from planner.scenario.validate import LATER_WORDS
 from planner.scenario.weights import WEIGHTS
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+_SOURCES = (schema, inventory, models, reserve, rules, traffic)
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_FILE = Path("planner/schema/scenario.v1.json")
@@ -27,7 +30,7 @@ REGENERATE = "python -m planner.scenario.describe"
 
 _INTRODUCTION = f"""# The scenario file
 
-Generated from `planner/scenario/schema.py` by `{REGENERATE}`; edit the docstrings there, not this page.
+Generated from `planner/scenario/blocks` by `{REGENERATE}`; edit the docstrings there, not this page.
 
 A scenario is one YAML file. Start it with this line and editors with a YAML language server complete and
 check it:
@@ -191,7 +194,8 @@ def _close_maps(entry: dict[str, Json]) -> None:
 def _key_docs() -> dict[tuple[str, str], str]:
     """(class, key) -> the docstring under the key."""
     docs: dict[tuple[str, str], str] = {}
-    for block in ast.parse(inspect.getsource(schema)).body:
+    classes = [block for module in _SOURCES for block in ast.parse(inspect.getsource(module)).body]
+    for block in classes:
         if not isinstance(block, ast.ClassDef):
             continue
         for item, after in zip(block.body, block.body[1:], strict=False):

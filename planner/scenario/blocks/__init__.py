@@ -1,0 +1,1 @@
+"""The blocks of the scenario file, a module a part of it; `planner.scenario.schema` is the whole."""

@@ -1,0 +1,54 @@
+"""What is kept free, and the week that rates and nodes follow."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from planner.scenario.blocks.base import Block
+from planner.scenario.fields import (
+    Confidence,
+    Count,
+    HeadroomShare,
+    KeyName,
+    LostNodes,
+    PeriodSpans,
+    Text,
+    UtilizationShare,
+)
+
+
+class SpareBlock(Block):
+    """What must be left over: nodes or replicas, not both."""
+
+    nodes: Count | None = None
+    """Nodes beyond those that replicas need, in every group of pools in use."""
+    replicas: Count | None = None
+    """Replicas of each deployment that may be lost while the promises still hold."""
+
+
+class CalendarBlock(Block):
+    """The week, cut into periods with rates of their own: nodes that are rented by the hour come and go with them."""
+
+    timezone: Text
+    """Time zone of the hours below; for readers, since every week has the same hours."""
+    periods: Annotated[dict[KeyName, PeriodSpans], Field(min_length=1)]
+    """Parts of the week, by name, such as `Mon-Fri 08:00-20:00, Sat 10:00-14:00`, or `rest` for all other hours. Every
+    hour belongs to exactly one period."""
+
+
+class ReserveBlock(Block):
+    """What is kept free for the things that the numbers do not know."""
+
+    utilization: UtilizationShare | None = None
+    """Largest share of each capacity that may be used; the default is 100%."""
+    kv_headroom: HeadroomShare | None = None
+    """Share of the KV cache that is kept free; the default is 0%."""
+    confidence: Confidence | None = None
+    """Quantile of measured over predicted latency that the promises must survive; the default is p50."""
+    spare: SpareBlock | None = None
+    """Spare nodes or replicas; the default is {nodes: 0}."""
+    survive: Annotated[dict[KeyName, LostNodes], Field(min_length=1)] | None = None
+    """Losses, one at a time, after which the rest keeps all promises: nodes of a pool (`1 node`), or `all` of a pool or
+    of a region, by the name of the pool or region; the default is none."""
