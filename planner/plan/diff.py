@@ -133,18 +133,18 @@ def diff_plans(base: Plan, head: Plan, sides: tuple[Side, Side], explained: Expl
 
 def _silent(document: Diff) -> Diff:
     """An equal diff lists no change: nothing that a reader could take for one."""
-    empty: dict[str, object] = {
-        "unit_costs": (),
-        "deployments": (),
-        "pools": (),
-        "margins": (),
-        "attribution": (),
-        "interaction_per_month": None,
-        "drift_per_month": None,
-        "guardrails": tuple(row for row in document.guardrails if row.crossed == "already"),
-        "notes": (),
-    }
-    return replace(document, **empty)  # type: ignore[arg-type]
+    return replace(
+        document,
+        unit_costs=(),
+        deployments=(),
+        pools=(),
+        margins=(),
+        attribution=(),
+        interaction_per_month=None,
+        drift_per_month=None,
+        guardrails=tuple(row for row in document.guardrails if row.crossed == "already"),
+        notes=(),
+    )
 
 
 def _monthly(plan: Plan) -> str | None:

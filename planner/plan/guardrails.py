@@ -68,11 +68,12 @@ def _values(
     budgets = [plan.scenario.budget.monthly_micro for plan in (base, head)]
     own = budgets[1] if side == "head" else budgets[0]
     used = budgets if side == "head" else [own, own]
-    shares = [
-        cost / (budget or own) if cost is not None and (budget or own) else None  # type: ignore[operator]
-        for cost, budget in zip(costs, used, strict=True)
-    ]
-    return shares[0], shares[1]
+    return _share(costs[0], used[0] or own), _share(costs[1], used[1] or own)
+
+
+def _share(cost: Fraction | None, budget: int | None) -> Fraction | None:
+    """The part of a budget that is used; None without cost or budget."""
+    return cost / budget if cost is not None and budget else None
 
 
 def _monthly_micro(plan: Plan) -> Fraction | None:

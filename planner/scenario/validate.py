@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from planner.scenario.blocks.models import EngineArgsBlock, ModelBlock
 from planner.scenario.fields import suggestion
 from planner.scenario.schema import ScenarioBlock
 from planner.scenario.source import Findings, ListNode, MapNode, Node, TextNode, child, place_of
@@ -116,6 +117,8 @@ def _unknown_key(loc: _Loc) -> tuple[str, str]:
         return "KV302", f"{prefix}{quote(key)} is planned, not given; {ENGINE_ARG_HINTS[key]}"
     parent = _block_class(loc[:-1])
     known = list(parent.model_fields) if parent else []
+    if parent is ModelBlock and key in EngineArgsBlock.model_fields:
+        return "KV302", f"{prefix}unknown key {quote(key)}; write it under engine_args"
     return "KV302", f"{prefix}unknown key {quote(key)}; {suggestion(key, known)}"
 
 

@@ -134,11 +134,10 @@ def _bare(scenario: Scenario) -> Scenario:
 
 
 def _planned(scenario: Scenario) -> Scenario:
-    """What of a scenario the planner acts on: texts, horizon and thresholds change no plan."""
-    inventory = {n: replace(pool, source="", spot=False, start_up_us=None) for n, pool in scenario.inventory.items()}
+    """What of a scenario the planner acts on: texts and thresholds change no plan."""
+    inventory = {name: replace(pool, source="") for name, pool in scenario.inventory.items()}
     limits = {name: replace(limit, source="") for name, limit in scenario.limits.items()}
-    words = {"name": "", "owner": "", "horizon_h": Fraction(1), "guardrails": {}}
-    return replace(_bare(scenario), inventory=inventory, limits=limits, **words)  # type: ignore[arg-type]
+    return replace(_bare(scenario), inventory=inventory, limits=limits, name="", owner="", guardrails={})
 
 
 def _attributed(known: Explained, found: _Found, plans: tuple[Plan, Plan], solve: Solve) -> Explained:

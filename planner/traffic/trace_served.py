@@ -164,7 +164,7 @@ def _number(value: object) -> float:
     if value is None or value == "":
         return float("nan")
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = float(value) if isinstance(value, str | int | float) else float("inf")
+    except ValueError:
         return float("inf")
     return number if 0 <= number < float("inf") else float("inf")

@@ -63,6 +63,7 @@ def test_every_page_shows_them(plan: Plan) -> None:
     page = plan_page(plan, View(date(2026, 11, 22), 100, ()))
     points = [point for section in page.sections for point in section.points]
     assert any("REFUTED" in str(point) for point in points)
+    assert (page.badge, page.tone) == ("OPTIMAL, proved, REFUTED", "bad")
     assert certificate_lines(bare) == []
 
 

@@ -67,6 +67,18 @@ def test_unknown_keys_are_answered_with_the_nearest_key(wrong: str, right: str, 
     assert found.message == f"unknown key '{wrong}'; did you mean '{right}'?"
 
 
+def test_an_engine_setting_beside_the_model_s_keys_is_sent_to_its_block(tmp_path: Path) -> None:
+    """Tests a key that exists one level below."""
+    path = tmp_path / "misplaced.yaml"
+    path.write_text(
+        SMALL.read_text().replace("    weights: bf16", "    weights: bf16\n    max_num_batched_tokens: 4096")
+    )
+    with pytest.raises(InputError) as caught:
+        load_scenario(path)
+    (found,) = caught.value.diagnostics
+    assert found.message.endswith("unknown key 'max_num_batched_tokens'; write it under engine_args")
+
+
 def test_every_mistake_is_found_in_one_pass(tmp_path: Path) -> None:
     """Tests one mistake in each block at once: units, references and relations do not hide each other."""
     text = SMALL.read_text()

@@ -202,6 +202,17 @@ def test_edits_without_effect_are_listed_and_equal(folder: Path) -> None:
     assert [edit.path for edit in found.edits] == ["guardrails.step.change_above", "owner"]
 
 
+def test_a_longer_horizon_has_its_effect_where_traffic_grows(folder: Path) -> None:
+    """Tests an edit that only matters over time: more months to grow in."""
+    growing = changed(("peak: 3 req/s, mean: 1 req/s", "peak: 3 req/s, mean: 1 req/s, growth: 50%/mo")).replace(
+        "name: measured", "name: measured\nhorizon: 1mo"
+    )
+    (folder / "base.yaml").write_text(growing)
+    head = growing.replace("horizon: 1mo", "horizon: 2mo").replace("peak: 2 req/s", "peak: 2.6 req/s")
+    effects = {row.paths: row.effect_per_month for row in compared(folder, head).attribution}
+    assert Decimal(effects["horizon",] or 0) > 0
+
+
 def test_many_edits_are_tried_by_block(folder: Path) -> None:
     """Tests that more edits than are worth a solve each are tried by entry, and that the diff says so."""
     names = [f"c{k}" for k in range(13)]

@@ -34,6 +34,8 @@ class View:
 def plan_page(plan: Plan, view: View) -> Page:
     """The whole page of a plan, whatever its status."""
     badge, tone = STATUS[plan.status]
+    badge += {"certified": ", certified", "refuted": ", REFUTED"}.get(plan.certificate.status, "")
+    tone = "bad" if plan.certificate.status == "refuted" else tone
     sections = [_attention(plan, view), plan_assumed.assumed(plan, view.most_rows)]
     if plan.totals is not None:
         sections += [
