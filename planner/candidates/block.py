@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,25 +52,20 @@ class Evaluated:
         """The shape that was evaluated."""
         return self.block.shape
 
-    def _cached_ppm(self, point: _Point, k: int) -> int:
-        """Share of an item's prompt tokens that is counted as cached at a point."""
-        grid = self.grid
-        place = grid.pairs.index((point.setting, k)), grid.tpot_ns.index(point.tpot), grid.ttft_ns.index(point.ttft)
-        return int(self.cached_ppm[place])
-
     def candidate(self, index: int) -> Candidate:
         """The candidate of one configuration, its loads rounded up to integers once."""
         point, block = self.where[index], self.block
         memory = self.memory[point.setting, point.batch]
+        cached_ppm = self.cached_ppm[:, self.grid.tpot_ns.index(point.tpot), self.grid.ttft_ns.index(point.ttft)]
         loads = []
         for position, k in enumerate(block.own):
             amounts = self.rows[index, :, position]
             if amounts[0] >= NOT_ELIGIBLE:
                 continue
-            gpu_time, sequences, kv = (ceil(Fraction(float(amount)) * LOAD_UNIT) for amount in amounts)
+            gpu_time, sequences, kv = map(_load_units, amounts.tolist())
             part = block.served(point.setting.context_tokens, k)
             loss, flag = self.losses[k]
-            cached = self._cached_ppm(point, k)
+            cached = int(cached_ppm[self.grid.places[point.setting, k]])
             loads.append((k, ItemLoad(gpu_time, sequences, kv, part.rejected, part.cut_short, loss, flag, cached)))
         physics = block.physics
         fit = physics.fit_at(point.tpot)
@@ -105,6 +98,16 @@ class Evaluated:
             cautions=physics.usable.warnings,
             debt=physics.usable.debt,
         )
+
+
+def _load_units(amount: float) -> int:
+    """A load in integer units, rounded up from exactly what the double is.
+
+    >>> _load_units(0.5), _load_units(1 / 3)
+    (500000000000, 333333333334)
+    """
+    numerator, denominator = amount.as_integer_ratio()
+    return -(-numerator * LOAD_UNIT // denominator)
 
 
 def evaluate(block: Block, reasons: Rejections) -> list[Evaluated]:
@@ -196,42 +199,36 @@ def _rows(
             gpu[position[k]][good] = factor * rate / asked.capacity_rps[row][good]
             held[position[k]][good] = rate * asked.sequences[row][good]
             tokens[position[k]][good] = rate * asked.kv_tokens[row][good]
-        for t, tpot in enumerate(grid.tpot_ns):
-            for f, ttft in enumerate(grid.ttft_ns):
-                column = gpu[:, t, f]
-                if (column >= NOT_ELIGIBLE).all():
-                    continue
-                points += len(batches)
-                for b in _useful(column, held[:, t, f], tokens[:, t, f], np.array(batches), pools):
-                    rows.append(
-                        np.stack(
-                            [
-                                column,
-                                np.minimum(held[:, t, f] / batches[b], NOT_ELIGIBLE),
-                                np.minimum(tokens[:, t, f] / pools[b], NOT_ELIGIBLE),
-                            ]
-                        )
-                    )
-                    where.append(_Point(setting, tpot, ttft, batches[b]))
-    for loads in rows:
-        loads[:, loads[0] >= NOT_ELIGIBLE] = NOT_ELIGIBLE
-    return np.array(rows), where, points
+        can = gpu < NOT_ELIGIBLE
+        points += int(can.any(axis=0).sum()) * len(batches)
+        sizes = np.array(batches, dtype=np.float64)[:, None, None, None]
+        loads = np.stack(np.broadcast_arrays(gpu, held / sizes, tokens / pools[:, None, None, None]))
+        loads[:, :, ~can] = NOT_ELIGIBLE
+        useful = np.argwhere(_useful(loads, can).transpose(1, 2, 0))
+        t, f, b = useful.T
+        rows.append(loads[:, b, :, t, f])
+        where += [_Point(setting, grid.tpot_ns[t], grid.ttft_ns[f], batches[b]) for t, f, b in useful.tolist()]
+    return np.concatenate(rows), where, points
 
 
-def _useful(
-    gpu: FloatArray, held: FloatArray, tokens: FloatArray, batches: NDArray[np.int64], pools: FloatArray
-) -> list[int]:
-    """Batch sizes worth keeping (exact): from the first at which sequences cannot bind on, larger ones only cost pool.
+def _useful(loads: FloatArray, can: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Batch sizes worth keeping (exact), by (batch, TPOT, TTFT): up to the first at which sequences cannot bind.
 
-    Where KV cannot bind there either, smaller ones are of no use: their larger pool buys nothing.
+    Larger ones only cost pool. Where KV cannot bind there either, smaller ones are of no use: their larger pool buys
+    nothing.
+
+    Args:
+        loads: the three rows, shape (rows, batches, items, TPOT, TTFT), equal where an item may not run.
+        can: whether an item may run at all, shape (items, TPOT, TTFT).
     """
-    can = gpu < NOT_ELIGIBLE
-    g = gpu[can]
-    for b in range(len(batches)):
-        sequences, kv = held[can] / batches[b], tokens[can] / pools[b]
-        if (sequences <= g).all() or (sequences <= kv).all():
-            return [b] if (kv <= g).all() and (sequences <= g).all() else list(range(b + 1))
-    return list(range(len(batches)))
+    gpu, sequences, kv = loads
+    within = (sequences <= gpu).all(axis=1)
+    free = within | (sequences <= kv).all(axis=1)
+    before = np.cumsum(free, axis=0) - free == 0
+    first = free & before
+    alone = (first & within & (kv <= gpu).all(axis=1)).any(axis=0)
+    useful: NDArray[np.bool_] = np.where(alone, first, before) & can.any(axis=0)
+    return useful
 
 
 def _extras(block: Block, where: list[_Point], losses: dict[int, tuple[int, str | None]]) -> FloatArray:

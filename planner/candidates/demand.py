@@ -17,11 +17,12 @@ from planner.traffic.lengths import served
 from planner.traffic.queueing import (
     ReplicaTiming,
     Workload,
-    capacity_of,
     load_of,
     p95_tpot_of,
     p95_ttft_of,
     stack,
+    tpot_capacity,
+    ttft_capacity,
     workload,
 )
 from planner.traffic.workload import HeldTokens, retimed, with_axis
@@ -97,8 +98,8 @@ def _moments(
 
 def demand(work: Workload, tpot_s: FloatArray, ttft_s: FloatArray, reserve: Reserve) -> Demand:
     """Capacity and holdings of every pair at every operating promise (infinite TTFT: no promise)."""
-    by_tpot = capacity_of(work, tpot_s[None, :], np.inf).tpot_rps
-    by_ttft = capacity_of(with_axis(work), np.inf, ttft_s[None, None, :]).ttft_rps
+    by_tpot = tpot_capacity(work, tpot_s[None, :])
+    by_ttft = ttft_capacity(with_axis(work), ttft_s[None, None, :])
     rates = np.minimum(by_tpot[:, :, None], by_ttft)
     # Held at the rate that TPOT alone allows: a looser TTFT then never holds more (docs/decisions/0008).
     bounded = np.where(np.asarray(work.decode_steps) > 0, by_tpot, rates.min(axis=2))

@@ -36,42 +36,44 @@ def frontier(
         counts_replicas: whether the program counts replicas (spare replicas, minima, configurations); then only
             candidates with the same number of GPUs are compared.
     """
-    count = len(rows)
-    if count == 0:
-        return np.zeros(0, dtype=np.int64)
-    worst = rows.max(axis=1).sum(axis=1)
-    order = np.lexsort((np.arange(count), worst, gpus))
+    highest = rows.max(axis=1)
+    left = np.lexsort((np.arange(len(rows)), highest.sum(axis=1), gpus))
     kept: list[int] = []
-    for index in order:
-        if not _dominated(int(index), kept, rows, extras, gpus, counts_replicas):
-            kept.append(int(index))
+    # None is replaced by one that comes later in this order, so what is first stays.
+    while len(left):
+        kept.append(int(left[0]))
+        one, left = kept[-1], left[1:]
+        left = left[~_stands_in(one, left, rows, highest, extras, gpus, counts_replicas)]
     return np.array(sorted(kept), dtype=np.int64)
 
 
-def _dominated(
-    index: int,
-    kept: list[int],
+def _stands_in(
+    one: int,
+    others: NDArray[np.int64],
     rows: NDArray[np.float64],
+    highest: NDArray[np.float64],
     extras: NDArray[np.float64],
     gpus: NDArray[np.int64],
     counts_replicas: bool,
-) -> bool:
-    if not kept:
-        return False
-    others = np.array(kept)
+) -> NDArray[np.bool_]:
+    """For each of the others whether replicas of `one` on no more GPUs do all that it does.
+
+    The highest loads are compared first: few are left whose rows have to be.
+    """
+    replicas = gpus[others] // gpus[one]
+    found: NDArray[np.bool_] = (highest[one] <= np.minimum(highest[others] * replicas[:, None], NOT_ELIGIBLE)).all(
+        axis=1
+    )
+    found &= (extras[one] <= extras[others]).all(axis=1)
     if counts_replicas:
-        others = others[gpus[others] == gpus[index]]
-    others = others[(extras[others] <= extras[index]).all(axis=1)]
-    if not len(others):
-        return False
-    replicas = (gpus[index] // gpus[others])[:, None, None, None]
-    mine = np.where(rows[index] >= NOT_ELIGIBLE, NOT_ELIGIBLE, rows[index])[None, None, :, :] * replicas
-    mine = np.minimum(mine, NOT_ELIGIBLE)
-    theirs = rows[others][:, :, None, :]
+        found &= gpus[others] == gpus[one]
+    places = np.flatnonzero(found)
+    mine = np.minimum(rows[others[places]] * replicas[places, None, None], NOT_ELIGIBLE)[:, None]
+    theirs = rows[one][None, :, None]
     implied = (theirs <= mine).all(axis=3).any(axis=2)
-    if not implied.all(axis=1).any():
-        implied |= (theirs + ROUNDING <= _averages(mine)).all(axis=3).any(axis=2)
-    return bool(implied.all(axis=1).any())
+    implied |= (theirs + ROUNDING <= _averages(mine)).all(axis=3).any(axis=2)
+    found[places] = implied.all(axis=1)
+    return found
 
 
 def _averages(rows: NDArray[np.float64]) -> NDArray[np.float64]:

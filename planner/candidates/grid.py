@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from math import ceil, isfinite
 
 import numpy as np
@@ -53,6 +54,11 @@ class Grid:
     pairs: list[tuple[Setting, int]] = field(default_factory=list)
     tpot_ns: list[int] = field(default_factory=list)
     ttft_ns: list[int] = field(default_factory=list)
+
+    @cached_property
+    def places(self) -> dict[tuple[Setting, int], int]:
+        """Where each pair stands among the pairs."""
+        return {pair: place for place, pair in enumerate(self.pairs)}
 
 
 def make_grid(

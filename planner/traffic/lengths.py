@@ -8,7 +8,7 @@ exactly. Where lengths come from a trace, each prompt length has its own outputs
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import chain, pairwise
@@ -70,9 +70,14 @@ class Band:
     lower_tokens: int
     upper_tokens: int
     weight_ppm: int
-    prompts: Histogram = field(hash=False)
-    outputs: Histogram = field(hash=False)
-    joint: tuple[Histogram, ...] = field(default=(), hash=False)
+    prompts: Histogram
+    outputs: Histogram
+    joint: tuple[Histogram, ...] = ()
+
+    def __hash__(self) -> int:
+        """Of a few entries: whole histograms take too long, bounds alone many classes have in common."""
+        few = (rows[len(rows) // 2 :][:1] for rows in (self.prompts, self.outputs, self.joint))
+        return hash((self.lower_tokens, self.upper_tokens, self.weight_ppm, self.prompts[:1], *few))
 
     @property
     def mean_output_tokens(self) -> Fraction:

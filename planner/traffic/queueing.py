@@ -163,27 +163,33 @@ def p95_ttft_of(work: Workload, x_rps: Quantity) -> FloatArray:
 
 
 def capacity_of(work: Workload, tpot_limit_s: Quantity, ttft_limit_s: Quantity) -> Capacity:
-    """min(x at which p95 TPOT = T, 0.9 * x at which p95 TTFT = F), by bisection on the stable rates.
+    """min(x at which p95 TPOT = T, 0.9 * x at which p95 TTFT = F), by bisection on the stable rates."""
+    tpot, ttft = tpot_capacity(work, tpot_limit_s), ttft_capacity(work, ttft_limit_s)
+    return Capacity(np.minimum(tpot, ttft), tpot, ttft)
 
-    Without a TTFT promise the prefill queue must still be stable (r < 1); without decode steps TPOT bounds
-    nothing.
-    """
-    tpot_limit = np.asarray(tpot_limit_s, dtype=np.float64)
-    ttft_limit = np.asarray(ttft_limit_s, dtype=np.float64)
+
+def tpot_capacity(work: Workload, limit_s: Quantity) -> FloatArray:
+    """x at which p95 TPOT = T; without decode steps TPOT bounds nothing but what is stable."""
+    limit = np.asarray(limit_s, dtype=np.float64)
     busy = np.asarray(1 / (work.prefill_s + work.decode_s))
     decodes = np.asarray(work.decode_steps) > 0
 
-    def tpot_kept(x: FloatArray) -> NDArray[np.bool_]:
+    def kept(x: FloatArray) -> NDArray[np.bool_]:
         p95 = p95_tpot_of(work, x)
-        return np.asarray(np.where(decodes, (p95 <= tpot_limit) & np.isfinite(p95), x < busy))
+        return np.asarray(np.where(decodes, (p95 <= limit) & np.isfinite(p95), x < busy))
 
-    def ttft_kept(x: FloatArray) -> NDArray[np.bool_]:
-        return _ttft_within(work, x, ttft_limit)
+    return _largest(kept, np.broadcast_to(busy, np.broadcast_shapes(busy.shape, limit.shape)))
 
-    tpot = _largest(tpot_kept, np.broadcast_to(busy, np.broadcast_shapes(busy.shape, tpot_limit.shape)))
-    ttft = _largest(ttft_kept, np.broadcast_to(busy, np.broadcast_shapes(busy.shape, ttft_limit.shape)))
-    ttft = np.where(np.isfinite(ttft_limit), TTFT_CAPACITY_FACTOR, 1.0) * ttft
-    return Capacity(np.minimum(tpot, ttft), tpot, ttft)
+
+def ttft_capacity(work: Workload, limit_s: Quantity) -> FloatArray:
+    """0.9 * x at which p95 TTFT = F; without a promise the prefill queue must still be stable (r < 1)."""
+    limit = np.asarray(limit_s, dtype=np.float64)
+    busy = np.asarray(1 / (work.prefill_s + work.decode_s))
+    rates = _largest(
+        lambda x: _ttft_within(work, x, limit),
+        np.broadcast_to(busy, np.broadcast_shapes(busy.shape, limit.shape)),
+    )
+    return np.asarray(np.where(np.isfinite(limit), TTFT_CAPACITY_FACTOR, 1.0) * rates)
 
 
 def load_of(work: Workload, tpot_limit_s: Quantity, cap_rps: Quantity) -> LoadPerRps:
