@@ -52,6 +52,24 @@ class Evaluated:
         """The shape that was evaluated."""
         return self.block.shape
 
+    def config(self, index: int) -> Config:
+        """One configuration."""
+        point, shape = self.where[index], self.shape
+        return Config(
+            model=self.block.model.name,
+            gpu=shape.gpu.id,
+            gpus=shape.parallel.gpus,
+            weights=shape.weights,
+            kv_preset=shape.preset,
+            context_limit_tokens=point.setting.context_tokens,
+            max_batch=point.batch,
+            max_num_batched_tokens=point.setting.chunk_tokens,
+            tpot_limit_ns=point.tpot,
+            ttft_limit_ns=point.ttft,
+            parallel=str(shape.parallel),
+            names_chunk=len(self.block.physics.timings) > 1,
+        )
+
     def candidate(self, index: int) -> Candidate:
         """The candidate of one configuration, its loads rounded up to integers once."""
         point, block = self.where[index], self.block
@@ -70,20 +88,7 @@ class Evaluated:
         physics = block.physics
         fit = physics.fit_at(point.tpot)
         return Candidate(
-            config=Config(
-                model=block.model.name,
-                gpu=block.shape.gpu.id,
-                gpus=block.shape.parallel.gpus,
-                weights=block.shape.weights,
-                kv_preset=block.shape.preset,
-                context_limit_tokens=point.setting.context_tokens,
-                max_batch=point.batch,
-                max_num_batched_tokens=point.setting.chunk_tokens,
-                tpot_limit_ns=point.tpot,
-                ttft_limit_ns=point.ttft,
-                parallel=str(block.shape.parallel),
-                names_chunk=len(physics.timings) > 1,
-            ),
+            config=self.config(index),
             unit=LOAD_UNIT,
             capacity=LOAD_UNIT // 1_000_000 * block.scenario.reserve.utilization_ppm,
             utilization_ppm=utilization_ppm(block.model),

@@ -6,6 +6,7 @@ loads of every candidate, in proportion; what a replica can do does not. So the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -106,6 +107,11 @@ def table_at(table: CandidateTable, scenario: Scenario, situation: Situation) ->
         name: now[name].mean_rps / c.mean_rps if name in now and c.mean_rps else Fraction(0)
         for name, c in scenario.traffic.items()
     }
+    return scaled(table, peaks, means)
+
+
+def scaled(table: CandidateTable, peaks: Mapping[str, Fraction], means: Mapping[str, Fraction]) -> CandidateTable:
+    """The table at other rates: each class's peak and mean times its factor. Without a peak it has no demand."""
     factors = [peaks[item.class_name] for item in table.items]
     return replace(
         table,

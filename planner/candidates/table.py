@@ -1,9 +1,13 @@
-"""Builds the candidate table: every declared choice is evaluated, refused with a reason, dominated, or offered."""
+"""Builds the candidate table: every declared choice is evaluated, refused with a reason, dominated, or offered.
+
+The physics of a model hangs on the model, its traffic and the GPUs, on no stock, price or budget: whoever asks for
+several tables of a scenario with small changes brings `Evaluations`, and each model is evaluated once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -17,9 +21,12 @@ from planner.candidates.memory_only import memory_only
 from planner.candidates.physics import shape_physics, usable_preset
 from planner.candidates.rejections import Rejections
 from planner.candidates.settings import configurations
-from planner.candidates.types import Candidate, CandidateTable, DemandItem, MemoryRow, Rejection, Shape
+from planner.candidates.types import Candidate, CandidateTable, Config, DemandItem, MemoryRow, Rejection, Shape
 from planner.catalog.types import Bottleneck, GpuFacts, Refusal
-from planner.scenario.types import ModelSpec, Scenario
+from planner.scenario.types import ModelSpec, ReplicaLimits, Scenario
+
+Offered = Callable[[Config], bool]
+"""Whether a configuration may be chosen; what may not is left out before dominance."""
 
 
 @dataclass
@@ -28,8 +35,50 @@ class _Counts:
     dominated: int = 0
 
 
-def build_table(scenario: Scenario) -> CandidateTable:
-    """The finite table that the constraint program chooses from."""
+@dataclass(frozen=True)
+class _Physics:
+    """All that was evaluated of a model: the blocks of each GPU, and what was refused."""
+
+    blocks: tuple[tuple[Evaluated, ...], ...]
+    reasons: Rejections
+    memory_only: tuple[MemoryRow, ...]
+
+
+@dataclass
+class Evaluations:
+    """Models that were evaluated before, each with what that hangs on."""
+
+    known: list[tuple[tuple[object, ...], _Physics]] = field(default_factory=list)
+
+    def of(self, scenario: Scenario, model: ModelSpec, items: tuple[DemandItem, ...], own: list[int]) -> _Physics:
+        """The physics of a model, evaluated unless it is known."""
+        key = _read(scenario, model, items, own)
+        found = next((physics for read, physics in self.known if read == key), None)
+        if found is None:
+            found = _evaluated(scenario, model, items, own)
+            self.known.append((key, found))
+        return found
+
+
+def _read(scenario: Scenario, model: ModelSpec, items: tuple[DemandItem, ...], own: list[int]) -> tuple[object, ...]:
+    """What the physics of a model hangs on."""
+    pools = {(pool.gpu.id, pool.region, pool.gpus_per_node) for pool in scenario.inventory.values()}
+    traffic = [each for each in scenario.traffic.values() if each.model == model.name]
+    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, survive=())
+    free = replace(model, replicas=ReplicaLimits(), max_configurations=None)
+    counts_loss = "quality_loss" in scenario.objective
+    rest = (reserve, scenario.compression, scenario.performance, scenario.cuts, counts_loss)
+    return (free, traffic, tuple((k, items[k]) for k in own), pools, *rest)
+
+
+def build_table(scenario: Scenario, known: Evaluations | None = None, offered: Offered | None = None) -> CandidateTable:
+    """The finite table that the constraint program chooses from.
+
+    Args:
+        scenario: The scenario.
+        known: What was evaluated for other tables; it grows.
+        offered: Which configurations may be chosen.
+    """
     items, demands = demand_items(scenario)
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
@@ -40,10 +89,17 @@ def build_table(scenario: Scenario) -> CandidateTable:
         own = [k for k, item in enumerate(items) if item.model == name]
         reasons = Rejections()
         if model.facts is None:
-            found = capacity_candidates(scenario, model, items, own, reasons)
+            found = [
+                candidate
+                for candidate in capacity_candidates(scenario, model, items, own, reasons)
+                if offered is None or offered(candidate.config)
+            ]
             counts.examined += len(found)
         else:
-            found = _physical(scenario, model, items, own, reasons, counts, without_latency)
+            physics = (known.of if known is not None else _evaluated)(scenario, model, items, own)
+            found = [each for blocks in physics.blocks for each in _kept(scenario, model, blocks, counts, offered)]
+            reasons = physics.reasons
+            without_latency += physics.memory_only
         candidates += found
         rejections += reasons.rows({name: _choices(model)})
         counts.examined += sum(r.count for r in rejections if r.model == name and r.class_name is None)
@@ -69,28 +125,41 @@ def _choices(model: ModelSpec) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _physical(
-    scenario: Scenario,
-    model: ModelSpec,
-    items: tuple[DemandItem, ...],
-    own: list[int],
-    reasons: Rejections,
-    counts: _Counts,
-    without_latency: list[MemoryRow],
-) -> list[Candidate]:
-    found: list[Candidate] = []
+def _evaluated(scenario: Scenario, model: ModelSpec, items: tuple[DemandItem, ...], own: list[int]) -> _Physics:
+    reasons = Rejections()
+    without_latency: list[MemoryRow] = []
     contexts = mean_contexts(model, [items[k] for k in own])
-    for gpu in _gpus(scenario):
-        blocks = [
+    blocks = tuple(
+        tuple(
             part
             for shape in _shapes(scenario, model, gpu, reasons)
             for part in _blocks(scenario, model, items, own, shape, contexts, reasons, without_latency)
-        ]
-        counts.examined += sum(block.points for block in blocks)
-        kept = _undominated(scenario, model, blocks)
-        counts.dominated += sum(block.points for block in blocks) - len(kept)
-        found += kept
-    return found
+        )
+        for gpu in _gpus(scenario)
+    )
+    return _Physics(blocks, reasons, tuple(without_latency))
+
+
+def _kept(
+    scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluated], counts: _Counts, offered: Offered | None
+) -> list[Candidate]:
+    """The candidates of one model and GPU that are offered and that no other one replaces."""
+    points = sum(block.points for block in blocks)
+    if offered is not None:
+        blocks = [part for block in blocks if (part := _among(block, offered)) is not None]
+    kept = _undominated(scenario, model, blocks)
+    counts.examined += points
+    counts.dominated += points - len(kept)
+    return kept
+
+
+def _among(block: Evaluated, offered: Offered) -> Evaluated | None:
+    """What of a block is offered."""
+    chosen = [index for index in range(len(block.where)) if offered(block.config(index))]
+    if len(chosen) == len(block.where):
+        return block
+    where = tuple(block.where[index] for index in chosen)
+    return replace(block, rows=block.rows[chosen], extras=block.extras[chosen], where=where) if chosen else None
 
 
 def _gpus(scenario: Scenario) -> list[GpuFacts]:
@@ -145,7 +214,7 @@ def _blocks(
     return evaluate(Block(scenario, model, items, tuple(own), shape, physics), reasons)
 
 
-def _undominated(scenario: Scenario, model: ModelSpec, blocks: list[Evaluated]) -> list[Candidate]:
+def _undominated(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluated]) -> list[Candidate]:
     """The candidates of one model and GPU that no other one replaces."""
     if not blocks:
         return []

@@ -94,3 +94,38 @@ def test_every_kind_of_model_is_timed(ref: str) -> None:
     table = pipeline.table(pipeline.load(PROD, sets=[*sets, "models.assistant.kv_presets=[bf16]"]))
     assert any(candidate.config.model == "assistant" for candidate in table.candidates)
     assert not [r for r in table.rejections if r.bottleneck == Bottleneck.ARCHITECTURE]
+
+
+def test_what_is_not_offered_is_replaced_by_what_it_dominated(prod, prod_table) -> None:
+    """Without fp8 KV the table is that of a scenario that does not name it: nothing that fp8 stood in for is lost."""
+    import dataclasses
+
+    from planner.candidates.table import Evaluations, build_table
+
+    known = Evaluations()
+    assert build_table(prod, known) == prod_table
+    offered = build_table(prod, known, lambda config: config.model != "assistant" or config.kv_preset != "fp8")
+    assert len(known.known) == len(prod.models)
+    assistant = dataclasses.replace(prod.models["assistant"], kv_presets=("bf16",))
+    written = build_table(dataclasses.replace(prod, models={**prod.models, "assistant": assistant}))
+    assert offered.candidates == written.candidates
+
+
+def test_known_physics_serves_other_stock_and_no_other_promise(prod) -> None:
+    """Tests that prices, stock and limits leave a model known, and that a promise of its class does not."""
+    import dataclasses
+
+    from planner.candidates.table import Evaluations, build_table
+
+    own = {name: each for name, each in prod.traffic.items() if each.model == "assistant"}
+    prod = dataclasses.replace(prod, models={"assistant": prod.models["assistant"]}, traffic=own)
+    known = Evaluations()
+    base = build_table(prod, known)
+    pool = dataclasses.replace(prod.inventory["a100-on-demand"], available_nodes=99, price_micro_per_gpu_h=1)
+    assert build_table(dataclasses.replace(prod, inventory={**prod.inventory, pool.name: pool}), known) == base
+    assert len(known.known) == 1
+    chat = prod.traffic["chat"]
+    tight = dataclasses.replace(chat, slo=dataclasses.replace(chat.slo, tpot_p95_us=30_000))
+    changed = dataclasses.replace(prod, traffic={**prod.traffic, "chat": tight})
+    assert build_table(changed, known) == build_table(changed)
+    assert len(known.known) == 2
