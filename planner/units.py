@@ -145,14 +145,14 @@ def parse_tokens(text: str) -> int:
     raise ValueError(_why_not(text, "a token count", "6_000 or 8Ki"))
 
 
-def parse_duration_us(text: str) -> int:
+def parse_duration_us(text: str, *, may_be_zero: bool = False) -> int:
     """A duration in whole microseconds; the unit is required.
 
     >>> parse_duration_us("45ms"), parse_duration_us("3mo") // HOUR_US
     (45000, 2190)
     """
     value = _quantity(text, DURATION_UNITS_US, "a duration", "800ms, 6h or 3mo")
-    return int(_whole(_bounded(value, text, 0, MAX_DURATION_US, "us", above=True), text, "1 us"))
+    return int(_whole(_bounded(value, text, 0, MAX_DURATION_US, "us", above=not may_be_zero), text, "1 us"))
 
 
 def parse_bytes(text: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from planner.candidates.grid import Block, Grid, latency_reasons, make_grid, ope
 from planner.candidates.holdings import Holdings, holdings_of
 from planner.candidates.physics import quality_of
 from planner.candidates.prefix import demand_with_hits
+from planner.candidates.regions import keeps
 from planner.candidates.rejections import Rejections
 from planner.candidates.settings import batch_sizes, memory_of, setting_choices, settings, utilization_ppm
 from planner.candidates.types import LOAD_UNIT, Candidate, Config, ItemLoad, Setting, Shape
@@ -69,6 +72,18 @@ class Evaluated:
             parallel=str(shape.parallel),
             names_chunk=len(self.block.physics.timings) > 1,
         )
+
+    def rows_in(self, regions: Sequence[str]) -> FloatArray:
+        """The rows of several regions side by side: what stands in for a configuration must do so in each of them."""
+        if len(regions) < 2:
+            return self.rows
+        parts = [self.rows.copy() for _ in regions]
+        factor = self.block.factors[1]
+        ttfts = np.array([point.ttft for point in self.where])
+        for (region, part), (position, k) in product(zip(regions, parts, strict=True), enumerate(self.block.own)):
+            barred = [t for t in self.grid.ttft_ns if not keeps(self.block.traffic(k), region, t, factor)]
+            part[np.isin(ttfts, barred), :, position] = NOT_ELIGIBLE
+        return np.concatenate(parts, axis=2)
 
     def candidate(self, index: int) -> Candidate:
         """The candidate of one configuration, its loads rounded up to integers once."""

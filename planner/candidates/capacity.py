@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import lcm
 
+from planner.candidates.regions import may_run, regions_of, report_regions
 from planner.candidates.rejections import Rejections
 from planner.candidates.types import Candidate, Config, DemandItem, ItemLoad
 from planner.catalog.types import Bottleneck, Refusal
@@ -22,8 +23,9 @@ def capacity_candidates(
     for gpu, rates in model.capacity:
         if gpu not in offered:
             continue
-        parts = {k: items[k].peak_rps / rate for k in own if (rate := dict(rates)[items[k].class_name]) > 0}
-        for k in own:
+        near = [k for k in own if _may_run(scenario, items[k].class_name, gpu, reasons)]
+        parts = {k: items[k].peak_rps / rate for k in near if (rate := dict(rates)[items[k].class_name]) > 0}
+        for k in near:
             if k not in parts:
                 message = "the capacity table says 0 requests/s"
                 refusal = Refusal(Bottleneck.RATE, message)
@@ -45,3 +47,11 @@ def capacity_candidates(
             )
         )
     return found
+
+
+def _may_run(scenario: Scenario, class_name: str, gpu: str, reasons: Rejections) -> bool:
+    """Whether a region with this GPU may serve a class; those that may not are reasons."""
+    traffic = scenario.traffic[class_name]
+    regions = regions_of(scenario, gpu, 1)
+    report_regions(traffic, regions, 1, reasons)
+    return any(may_run(traffic, region) for region in regions)

@@ -19,6 +19,7 @@ from planner.candidates.grid import Block
 from planner.candidates.items import demand_items, mean_contexts
 from planner.candidates.memory_only import memory_only
 from planner.candidates.physics import shape_physics, usable_preset
+from planner.candidates.regions import kinds_of_regions, regions_of
 from planner.candidates.rejections import Rejections
 from planner.candidates.settings import configurations
 from planner.candidates.types import Candidate, CandidateTable, Config, DemandItem, MemoryRow, Rejection, Shape
@@ -211,14 +212,16 @@ def _blocks(
     if isinstance(physics, Refusal):
         without_latency += memory_only(model, shape, usable, physics, reasons)
         return []
-    return evaluate(Block(scenario, model, items, tuple(own), shape, physics), reasons)
+    regions = regions_of(scenario, shape.gpu.id, shape.parallel.gpus)
+    return evaluate(Block(scenario, model, items, tuple(own), shape, physics, regions), reasons)
 
 
 def _undominated(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluated]) -> list[Candidate]:
     """The candidates of one model and GPU that no other one replaces."""
     if not blocks:
         return []
-    rows = np.concatenate([block.rows for block in blocks])
+    kinds = kinds_of_regions(scenario, model.name, blocks[0].shape.gpu.id)
+    rows = np.concatenate([block.rows_in(kinds) for block in blocks])
     extras = np.concatenate([block.extras for block in blocks])
     gpus = np.concatenate([np.full(len(block.rows), block.shape.parallel.gpus, dtype=np.int64) for block in blocks])
     counts_replicas = (

@@ -34,6 +34,8 @@ class Bottleneck(StrEnum):
     """Queueing is unstable at every rate, or the table says 0 requests/s."""
     QUALITY = "quality"
     """A quality floor of the class has no evidence that meets it."""
+    REGION = "region"
+    """The class may not be served there."""
     POLICY = "policy"
     """The compression policy excludes the preset."""
 

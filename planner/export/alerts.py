@@ -16,7 +16,7 @@ Source: vLLM 0.19 to 0.33 `v1/metrics/loggers.py`; SGLang 0.5.23 `observability/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -90,14 +90,20 @@ class _Subject:
         return sum((route.requests_per_s for route in self.serving.deployment.routing), Fraction(0))
 
     def promises(self, metric: str) -> list[Promise]:
-        """Promises of one kind, tightest first."""
+        """Promises of one kind as the engine is held to them, tightest first: its metrics know no network."""
         found = [p for p in self.serving.deployment.promises if p.metric == metric]
-        return sorted(found, key=lambda p: (p.limit_us, p.class_name))
+        return sorted(map(_at_engine, found), key=lambda p: (p.limit_us, p.class_name))
 
     def all_promise(self, metric: str) -> bool:
         """Whether every class that comes here has a promise of this kind."""
         promised = {p.class_name for p in self.promises(metric)}
         return {route.class_name for route in self.serving.deployment.routing} <= promised
+
+
+def _at_engine(promise: Promise) -> Promise:
+    """A promise less the network."""
+    predicted_us, limit_us = promise.predicted_us - promise.network_us, promise.limit_us - promise.network_us
+    return replace(promise, predicted_us=predicted_us, limit_us=limit_us)
 
 
 def rule_group(plan: Plan, serving: Serving, instance: str) -> dict[str, Yaml]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
 from planner.candidates import Candidate, DemandItem
 from planner.candidates.confidence import band_text, factors
 from planner.candidates.demand import predicted
+from planner.candidates.regions import network_us
 from planner.plan.types import LoadRow, Promise, StepTimes
 from planner.scenario.types import Scenario, TrafficClass
 from planner.units import MAX_DURATION_US
@@ -39,10 +41,12 @@ def promises(
     scenario: Scenario,
     items: tuple[DemandItem, ...],
     candidate: Candidate,
+    region: str,
     shares: Sequence[tuple[int, Fraction]],
     loads: Sequence[LoadRow],
 ) -> tuple[Promise, ...]:
-    """One row a class and promise: the worst over its bands here, at this deployment's GPU time, with confidence."""
+    """One row a class and promise: the worst over its bands here, at this deployment's GPU time, with confidence and
+    the network time to the region."""
     if candidate.timing is None:
         return ()
     result: list[Promise] = []
@@ -50,8 +54,17 @@ def promises(
     for k, _ in shares:
         by_class.setdefault(items[k].class_name, []).append(k)
     for name in sorted(by_class):
-        result.extend(_class_promises(scenario, scenario.traffic[name], items, candidate, by_class[name], loads))
+        own = _class_promises(scenario, scenario.traffic[name], items, candidate, by_class[name], loads)
+        result.extend(_with_network(row, network_us(scenario.traffic[name], region)) for row in own)
     return tuple(result)
+
+
+def _with_network(row: Promise, network: int) -> Promise:
+    """A promise on TTFT as the users see it."""
+    if row.metric != "ttft_p95" or not network:
+        return row
+    without = None if row.without_hits_us is None else min(row.without_hits_us + network, MAX_DURATION_US)
+    return replace(row, predicted_us=row.predicted_us + network, without_hits_us=without, network_us=network)
 
 
 def _class_promises(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from planner.candidates import Candidate, CandidateTable
-from planner.candidates.groups import pool_groups
+from planner.candidates.groups import PoolGroup, pool_groups
 from planner.candidates.losses import losses
+from planner.candidates.regions import loads_in, local_classes
 from planner.candidates.situations import Situation, situations, table_at
 from planner.plan.document import Decision
 from planner.plan.running import Moment, Placed, Rerouted, Shares
 from planner.plan.types import AfterLoss, Deployment, Plan, PoolPlan, Route
+from planner.scenario.types import Scenario
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the row allows."""
@@ -102,31 +104,37 @@ def _moment(table: CandidateTable, stored: _Stored, situation: Situation, rows: 
         elif deployment.routing and deployment.replicas <= spare:
             rows.append((f"{path}.replicas", str(deployment.replicas), f"more than the {spare} spare replicas"))
         else:
-            shares = _shares(path, deployment.routing, candidate, index, rows)
+            shares = _shares(path, deployment.routing, _eligible(scenario, table, candidate, group), index, rows)
             placed.append(Placed(candidate, group, deployment.replicas, shares))
             names.append(name)
     nodes = {name: pool.nodes for name, pool in stored.pools.items()}
     if len(rows) > before:
         return Moment((), nodes)
-    return Moment(tuple(placed), nodes, tuple(_losses(situation, stored, placed, names, index, rows)))
+    return Moment(tuple(placed), nodes, tuple(_losses(table, situation, stored, placed, names, index, rows)))
+
+
+def _eligible(scenario: Scenario, table: CandidateTable, candidate: Candidate, group: PoolGroup) -> frozenset[int]:
+    """The items that a configuration may serve on a group."""
+    served = loads_in(scenario, table.items, candidate, group.region, local_classes(scenario))
+    return frozenset(k for k, _ in served)
 
 
 def _shares(
-    path: str, routing: tuple[Route, ...], candidate: Candidate, index: Mapping[str, int], rows: list[Broken]
+    path: str, routing: tuple[Route, ...], eligible: frozenset[int], index: Mapping[str, int], rows: list[Broken]
 ) -> Shares:
     """A deployment's routing by item; items that are unknown or barred there go to `rows`."""
     unknown = [route.item for route in routing if route.item not in index]
     if unknown:
         rows.append((f"{path}.routing", unknown[0], "no such traffic band in the scenario"))
         return ()
-    eligible = {k for k, _ in candidate.loads}
     barred = [route.item for route in routing if index[route.item] not in eligible]
     if barred:
-        rows.append((f"{path}.routing.{barred[0]}", "routed here", "this configuration may not serve it"))
+        rows.append((f"{path}.routing.{barred[0]}", "routed here", "this configuration may not serve it there"))
     return tuple((index[route.item], route.share) for route in routing)
 
 
 def _losses(
+    table: CandidateTable,
     situation: Situation,
     stored: _Stored,
     placed: list[Placed],
@@ -136,6 +144,7 @@ def _losses(
 ) -> Iterator[Rerouted]:
     """The routing after each loss of the scenario."""
     by_path = {after.path: after for after in stored.losses}
+    served = [_eligible(situation.scenario, table, part.candidate, part.group) for part in placed]
     for loss in losses(situation.scenario):
         path = f"{stored.path}losses.{loss.where}"
         after = by_path.get(loss.path)
@@ -144,8 +153,8 @@ def _losses(
             rows.append((path, read, "one row for every deployment"))
             continue
         shares = tuple(
-            _shares(f"{path}.deployments.{name}", after.deployments[name].routing, part.candidate, index, rows)
-            for name, part in zip(names, placed, strict=True)
+            _shares(f"{path}.deployments.{name}", after.deployments[name].routing, own, index, rows)
+            for name, own in zip(names, served, strict=True)
         )
         unknown = [item for item in after.shed_items if item not in index]
         if unknown:

@@ -53,6 +53,9 @@ def _demand(plan: Plan) -> Iterator[Broken]:
             if route.class_name not in flows:
                 yield f"deployments.{name}.routing.{route.item}", route.class_name, "a class of the scenario"
                 continue
+            allowed = plan.scenario.traffic[route.class_name].regions
+            if allowed and deployment.region not in allowed:
+                yield f"traffic.{route.class_name}.regions", f"served in {deployment.region}", ", ".join(allowed)[:80]
             flows[route.class_name].append((*route.prompt_tokens, route.share))
             if route.share < 0:
                 yield f"deployments.{name}.routing.{route.item}.share", _short(route.share), "a share of at least 0"
@@ -212,6 +215,7 @@ def _promises(plan: Plan) -> Iterator[Broken]:
         stated = {(promise.class_name, promise.metric): promise for promise in deployment.promises}
         for class_name in sorted({route.class_name for route in deployment.routing} & set(plan.scenario.traffic)):
             slo = plan.scenario.traffic[class_name].slo
+            network_us = dict(plan.scenario.traffic[class_name].latency_us).get(deployment.region, 0)
             wanted = {"ttft_p95": slo.ttft_p95_us, "tpot_p95": slo.tpot_p95_us, "finish_within": slo.finish_within_us}
             for metric, limit_us in wanted.items():
                 path = f"traffic.{class_name}.slo.{metric}"
@@ -219,6 +223,8 @@ def _promises(plan: Plan) -> Iterator[Broken]:
                 if promise is None:
                     if limit_us is not None and plan.scenario.models[deployment.model].facts is not None:
                         yield path, f"not stated on {name}", f"{limit_us} us"
+                elif promise.network_us != (network_us if metric == "ttft_p95" else 0):
+                    yield path, f"{promise.network_us} us of network on {name}", f"{network_us} us in the scenario"
                 elif promise.limit_us != limit_us:
                     yield path, f"{promise.limit_us} us on {name}", f"{limit_us} us in the scenario"
                 elif promise.predicted_us > promise.limit_us:

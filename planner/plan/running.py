@@ -125,7 +125,7 @@ def _deployment(scenario: Scenario, table: CandidateTable, part: Placed, pools: 
         step=promises_of.step_times(part.candidate),
         loads=loads,
         routing=routes(table.items, part),
-        promises=promises_of.promises(scenario, table.items, part.candidate, part.shares, loads),
+        promises=promises_of.promises(scenario, table.items, part.candidate, part.group.region, part.shares, loads),
         notes=(*part.candidate.estimated, *part.candidate.cautions),
         provider=part.candidate.provider,
         band=part.candidate.band,

@@ -261,6 +261,8 @@ def _ranges(scenario: Scenario) -> Iterator[tuple[str, int, int, int]]:
         yield f"{path}.reusable_prefix_ppm", traffic.reusable_prefix_ppm, 0, PPM
         yield f"{path}.rejected_at_most_ppm", traffic.rejected_at_most_ppm, 0, PPM
         yield f"{path}.cut_short_at_most_ppm", traffic.cut_short_at_most_ppm, 0, PPM
+        for region, time_us in traffic.latency_us:
+            yield f"{path}.latency_us.{region}", time_us, 0, MAX_DURATION_US
         yield f"{path}.peak_rps", 1 if traffic.peak_rps > 0 else 0, 1, 1
         yield f"{path}.mean_rps", 1 if traffic.mean_rps > 0 else 0, 1, 1
         for key, limit_us in (("ttft_p95_us", traffic.slo.ttft_p95_us), ("tpot_p95_us", traffic.slo.tpot_p95_us),

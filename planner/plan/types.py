@@ -18,7 +18,7 @@ from planner.plan.hits import WithoutHits
 from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
 
-FORMAT_VERSION = "1.3"
+FORMAT_VERSION = "1.4"
 """Minor versions add keys, major versions break readers."""
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
@@ -73,7 +73,8 @@ class Route:
 
 @dataclass(frozen=True)
 class Promise:
-    """A promise to a class on this deployment. `predicted_us` includes `confidence`.
+    """A promise to a class on this deployment. `predicted_us` includes `confidence` and, for TTFT, `network_us`:
+    the time between the users and the region. The engine itself is held to the limit without it.
 
     `without_hits_us` is the same at the same load if the prefix cache finds nothing: None where no hits are counted,
     and 100 years where the load would then be more than the replicas carry.
@@ -86,6 +87,7 @@ class Promise:
     provider: str
     band: str
     without_hits_us: int | None = None
+    network_us: int = 0
 
 
 @dataclass(frozen=True)

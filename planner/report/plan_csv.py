@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
+from planner.plan.regions import served_in
 from planner.plan.types import Plan
 from planner.report.assumed import bound_text
 from planner.report.band_edge import edge_lines
@@ -32,11 +33,19 @@ MONEY = ("price_per_gpu_h", "cost_per_month", "committed_per_month", "cost_per_m
 
 
 def plan_csv(plan: Plan) -> str:
-    """The plan: a row of totals, then deployments, pools, models, promises, limits, what runs and costs when, what
-    losses leave, adjustments of the user, bounds of architectures that are not understood, conflicts, refusals."""
+    """The plan: a row of totals, then deployments, pools, models, promises, regions, limits, what runs and costs when,
+    what losses leave, adjustments of the user, bounds of architectures that are not understood, conflicts, refusals."""
     currency = plan.scenario.currency
     heads = [f"{name} [{currency}]" if name in MONEY else name for name in PLAN_COLUMNS]
-    rows = [*_total(plan), *_deployments(plan), *_pools(plan), *_models(plan), *_promises(plan), *_limits(plan)]
+    rows = [
+        *_total(plan),
+        *_deployments(plan),
+        *_pools(plan),
+        *_models(plan),
+        *_promises(plan),
+        *_regions(plan),
+        *_limits(plan),
+    ]
     rows += [*_time(plan), *_losses(plan), *_assumed(plan), *_bounds(plan)]
     rows += [{"section": "band edge", "name": "band edge", "note": line} for line in edge_lines(plan)]
     rows += [
@@ -137,6 +146,20 @@ def _promises(plan: Plan) -> Iterable[Row]:
                 "free_percent": 100 - Fraction(100 * each.predicted_us, each.limit_us),
                 "note": f"{each.provider}, {each.band}",
             }
+
+
+def _regions(plan: Plan) -> Iterable[Row]:
+    """The part of a class's requests that a region serves; the note has the network's part of TTFT."""
+    for each in served_in(plan):
+        yield {
+            "section": "region",
+            "name": f"{each.class_name} {each.region}",
+            "model": plan.scenario.traffic[each.class_name].model,
+            "region": each.region,
+            "used": each.share * 100,
+            "unit": "%",
+            "note": f"network {each.network_us / 1000:g} ms" if each.network_us else None,
+        }
 
 
 def _limits(plan: Plan) -> Iterable[Row]:

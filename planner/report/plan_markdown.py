@@ -14,6 +14,8 @@ from planner.report.certificate import certificate_lines
 from planner.report.diff_words import short_version
 from planner.report.escape import code, escape
 from planner.report.over_time import time_lines, time_tables
+from planner.report.regions import HEADS as REGION_HEADS
+from planner.report.regions import region_rows
 from planner.report.step_times import HEADS, step_rows
 from planner.report.text import ROW_WORDS
 
@@ -32,7 +34,15 @@ def plan_markdown(plan: Plan) -> str:
     if plan.totals is None:
         parts.append(_conflicts(plan))
     else:
-        parts += [_deployments(plan), _promises(plan), _steps(plan), _pools(plan), _limits(plan), _models(plan)]
+        parts += [
+            _deployments(plan),
+            _promises(plan),
+            _regions(plan),
+            _steps(plan),
+            _pools(plan),
+            _limits(plan),
+            _models(plan),
+        ]
         parts += [table(t.title, t.heads, ([_text(cell) for cell in row] for row in t.rows)) for t in time_tables(plan)]
         parts.append("".join(f"- {_text(line)}\n" for line in time_lines(plan)))
     parts += [
@@ -105,6 +115,11 @@ def _chunk(each: Deployment) -> str:
 
 def _steps(plan: Plan) -> str:
     return table("Step times", HEADS, ((code(row[0]), *map(_text, row[1:])) for row in step_rows(plan)))
+
+
+def _regions(plan: Plan) -> str:
+    rows = ((code(row[0]), *map(_text, row[1:])) for row in region_rows(plan))
+    return table("Regions", REGION_HEADS, rows)
 
 
 def _edge(plan: Plan) -> str:

@@ -14,6 +14,8 @@ from planner.report.certificate import certificate_lines
 from planner.report.layout import indented, render, table_of
 from planner.report.over_time import TimeTable, time_lines, time_tables
 from planner.report.preset_value import debt_lines, value_lines
+from planner.report.regions import HEADS as REGION_HEADS
+from planner.report.regions import region_rows
 from planner.report.step_times import HEADS as STEP_HEADS
 from planner.report.step_times import step_rows
 
@@ -36,6 +38,7 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
     else:
         parts += [
             _deployments(plan, columns),
+            _regions(plan, columns),
             _pools(plan, columns),
             *(_time_table(each, columns, verbose) for each in time_tables(plan)),
             indented("time", time_lines(plan), columns),
@@ -130,6 +133,14 @@ def _latencies(deployment: Deployment) -> tuple[str, str]:
 
 def _tightness(promise: Promise) -> Fraction:
     return Fraction(promise.predicted_us, promise.limit_us)
+
+
+def _regions(plan: Plan, columns: int) -> str:
+    rows = region_rows(plan)
+    table = table_of(*REGION_HEADS, folds=("class",))
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return render(table, columns) if rows else ""
 
 
 def _pools(plan: Plan, columns: int) -> str:

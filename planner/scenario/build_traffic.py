@@ -59,6 +59,8 @@ def build_class(name: str, block: ClassBlock, calendar: Calendar | None, root: M
         shed_at_most_ppm=block.when_degraded.shed_at_most if block.when_degraded else 0,
         trace=trace,
         prefix=_prefix(prefix),
+        regions=block.regions or (),
+        latency_us=tuple((block.latency or {}).items()),
     )
 
 

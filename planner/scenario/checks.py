@@ -12,6 +12,7 @@ from typing import Literal
 
 from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
+from planner.scenario.checks_regions import check_regions
 from planner.scenario.checks_time import check_losses, check_time
 from planner.scenario.checks_traffic import check_class
 from planner.scenario.fields import suggestion
@@ -113,6 +114,7 @@ def check(root: MapNode, lookup: Lookup, findings: Findings) -> None:
     _check_spare(root, findings)
     check_time(root, findings)
     check_losses(root, findings)
+    check_regions(root, findings)
     if lookup.presets is not None:
         _check_presets(root, models, lookup.presets, findings)
     for name, entry in child_map(root, "guardrails").items():

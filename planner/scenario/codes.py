@@ -69,6 +69,8 @@ CODES: dict[str, str] = {
     "KV442": "a trace beside what it says itself",
     "KV443": "a window of a trace that is none",
     "KV444": "prefix keys that need each other",
+    "KV451": "a region without a pool",
+    "KV452": "network times that do not fit the class",
     "KV501": "a word for later",
     "KV502": "weights that are not supported yet",
     "KV503": "a parallel shape that is not supported yet",

@@ -353,6 +353,11 @@ Duration = Annotated[
     PlainValidator(partial(_read, "KV202", units.parse_duration_us, "800ms")),
     _schema("duration", _NUMBER + f" ?({'|'.join(units.DURATION_UNITS_US)})", "800ms"),
 ]
+NetworkTime = Annotated[
+    int,
+    PlainValidator(partial(_read, "KV202", partial(units.parse_duration_us, may_be_zero=True), "90ms")),
+    _schema("duration", _NUMBER + f" ?({'|'.join(units.DURATION_UNITS_US)})", "90ms"),
+]
 Money = Annotated[
     units.Money,
     PlainValidator(partial(_read, "KV203", units.parse_money, "$95_000")),

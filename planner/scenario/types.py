@@ -233,6 +233,8 @@ class TrafficClass:
 
     `reusable_prefix_ppm` of prompt tokens are found cached: all of them without `prefix`, else as far as the pool keeps
     the working set.
+
+    Only `regions` may serve the class, all without any; `latency_us` is the network's part of TTFT by region.
     """
 
     name: str
@@ -253,6 +255,8 @@ class TrafficClass:
     shed_at_most_ppm: int = 0
     trace: TraceUse | None = None
     prefix: PrefixUse | None = None
+    regions: tuple[str, ...] = ()
+    latency_us: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,6 @@ LATER_WORDS: dict[str, str] = {
     "availability": "leave it out; reserve.survive plans for nodes that are taken away",
     "reclaim": "leave it out; reserve.survive plans for nodes that are taken away",
     "robust": "give reserve.confidence",
-    "regions": "give one region to each pool",
-    "latency": "put the network time off slo.ttft_p95",
     "zones": "give reserve.spare",
     "kv_offload": "leave it out",
     "roles": "leave it out; prefill and decode share a replica",

@@ -178,8 +178,11 @@ def _class(traffic: TrafficClass, model: ModelSpec) -> dict[str, Tree]:
     promises = _given(
         ttft_p95=_time(slo.ttft_p95_us), tpot_p95=_time(slo.tpot_p95_us), finish_within=_time(slo.finish_within_us)
     )
+    where: dict[str, Tree] = _given(
+        regions=list(traffic.regions), latency={region: duration(us) for region, us in traffic.latency_us}
+    )
     if model.capacity_path is not None:
-        return _given(model=traffic.model, **rates, slo=promises)
+        return _given(model=traffic.model, **rates, slo=promises, **where)
     return _given(
         model=traffic.model,
         **rates,
@@ -194,6 +197,7 @@ def _class(traffic: TrafficClass, model: ModelSpec) -> dict[str, Tree]:
             needs_recall=_flag(quality.needs_recall),
         ),
         slo=promises,
+        **where,
     )
 
 

@@ -19,7 +19,7 @@ from planner.plan.routing import Interval
 from planner.plan.types import Deployment, Plan
 from planner.scenario.types import Cut
 from planner.simulate.fleet import Fleet, Node, Site
-from planner.simulate.measure import judged_p95
+from planner.simulate.measure import judged_at, judged_p95
 from planner.simulate.replay import Run, replay
 from planner.simulate.request import Request
 from planner.simulate.stream import Stream
@@ -85,7 +85,7 @@ def _kept(run: Run, name: str, verdict: Verdict) -> bool:
     here = [request for request in run.requests[number] if run.sites[request.site] == name or request.site < 0]
     if verdict.metric == "finish_within":
         return _queue_is_steady(stream, here)
-    p95_s = judged_p95(stream, here, [run.fleet.sites[site].confidence for site in run.sites], verdict.metric)
+    p95_s = judged_p95(stream, here, judged_at(run, verdict.class_name), verdict.metric)
     return p95_s is None or round(p95_s * 1e6) <= verdict.limit
 
 

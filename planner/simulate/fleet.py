@@ -5,12 +5,13 @@ Everything is built again from the scenario in the plan, as `check` does; the pl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from planner.candidates.confidence import factors
 from planner.candidates.physics import speculation_of, timed_steps, usable_preset
+from planner.candidates.regions import network_us
 from planner.candidates.types import Shape
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
@@ -43,7 +44,8 @@ class Node:
 class Site:
     """One deployment: what its replicas are, and on which node each of them runs.
 
-    `confidence` are the factors on TPOT and TTFT with which its latencies are held against promises.
+    `confidence` are the factors on TPOT and TTFT with which its latencies are held against promises, `network_s` is
+    what the way to its region adds to the TTFT of a class then.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Site:
     steps: Steps
     nodes: tuple[Node, ...]
     confidence: tuple[float, float] = (1.0, 1.0)
+    network_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,8 @@ def _site(plan: Plan, name: str, deployment: Deployment, memory: ReplicaMemory, 
         steps = TokenSteps(steps, speculation)
     table = StepTable(steps, deployment.context_limit_tokens, deployment.max_num_batched_tokens)
     tpot, ttft = factors(deployment.band, scenario.reserve.confidence) if deployment.band else (1, 1)
-    return Site(name, deployment.model, rules, table, nodes, (float(tpot), float(ttft)))
+    network_s = {each: network_us(traffic, deployment.region) / 1e6 for each, traffic in scenario.traffic.items()}
+    return Site(name, deployment.model, rules, table, nodes, (float(tpot), float(ttft)), network_s)
 
 
 def _parallel(model: ModelSpec, deployment: Deployment) -> Parallel:

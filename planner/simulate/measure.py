@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -22,10 +23,25 @@ PPM = 1_000_000
 MINUTE_S = 60.0
 
 
-class Served:
-    """Times of the requests of a class that were served, as arrays."""
+@dataclass(frozen=True)
+class Judged:
+    """How the latencies of a class on a deployment are held against promises: factors, and the network's time."""
 
-    def __init__(self, requests: Sequence[Request], confidence: Sequence[tuple[float, float]]) -> None:
+    tpot_factor: float
+    ttft_factor: float
+    network_s: float
+
+
+def judged_at(run: Run, class_name: str) -> list[Judged]:
+    """For every deployment of a run, how a class is judged there."""
+    sites = [run.fleet.sites[name] for name in run.sites]
+    return [Judged(*site.confidence, site.network_s.get(class_name, 0.0)) for site in sites]
+
+
+class Served:
+    """Times of the requests of a class that were served, as arrays: those of the engine, and as they are judged."""
+
+    def __init__(self, requests: Sequence[Request], judged: Sequence[Judged]) -> None:
         done = [request for request in requests if not request.refused]
         self.arrival_s = np.array([request.arrival_s for request in done], dtype=np.float64)
         self.site = np.array([request.site for request in done], dtype=np.int64)
@@ -36,15 +52,14 @@ class Served:
         self.ttft_s = first_s - self.arrival_s
         self.counts = outputs >= TPOT_MIN_OUTPUT_TOKENS
         self.tpot_s = (self.end_s - first_s) / np.maximum(outputs - 1, 1)
-        factors = np.array(confidence, dtype=np.float64).reshape(-1, 2)[self.site]
-        self.judged_tpot_s, self.judged_ttft_s = self.tpot_s * factors[:, 0], self.ttft_s * factors[:, 1]
+        by_site = np.array([astuple(one) for one in judged], dtype=np.float64).reshape(-1, 3)[self.site]
+        self.judged_tpot_s = self.tpot_s * by_site[:, 0]
+        self.judged_ttft_s = self.ttft_s * by_site[:, 1] + by_site[:, 2]
 
 
-def judged_p95(
-    stream: Stream, requests: Sequence[Request], confidence: Sequence[tuple[float, float]], metric: str
-) -> float | None:
+def judged_p95(stream: Stream, requests: Sequence[Request], judged: Sequence[Judged], metric: str) -> float | None:
     """The p95 of the worst ten minutes that a promise of some requests is held against."""
-    served = Served(requests, confidence)
+    served = Served(requests, judged)
     if metric == "ttft_p95":
         return _p95(served.arrival_s, served.judged_ttft_s, stream)
     return _p95(served.arrival_s[served.counts], served.judged_tpot_s[served.counts], stream)
@@ -52,8 +67,10 @@ def judged_p95(
 
 def measured(run: Run, slos: dict[str, Slo]) -> Replayed:
     """All figures of a run."""
-    confidence = [run.fleet.sites[name].confidence for name in run.sites]
-    served = [Served(requests, confidence) for requests in run.requests]
+    served = [
+        Served(requests, judged_at(run, stream.class_name))
+        for stream, requests in zip(run.streams, run.requests, strict=True)
+    ]
     horizon_s = max((stream.end_s for stream in run.streams), default=0.0)
     return Replayed(
         seed=run.seed,

@@ -25,9 +25,9 @@ class Percentiles:
 class Verdict:
     """A promise in the replay: microseconds for latencies, ppm of the class's requests for shares.
 
-    `measured` of a latency is with the scenario's `confidence`, as the plan's own prediction is. `margin_ppm` is what
-    is left of the limit (of all requests, where the limit is 0), below 0 where the promise failed. Of several replays
-    it is the worst one.
+    `measured` of a latency is with the scenario's `confidence` and the network, as the plan's own prediction is.
+    `margin_ppm` is what is left of the limit (of all requests, where the limit is 0), below 0 where the promise failed.
+    Of several replays it is the worst one.
     """
 
     class_name: str

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
 
 from planner.candidates import Candidate, CandidateTable
 from planner.candidates.groups import PoolGroup, pool_groups
 from planner.candidates.losses import Loss, losses
+from planner.candidates.regions import loads_in, local_classes
 from planner.candidates.situations import situations, table_at
-from planner.candidates.types import ROW_NAMES
+from planner.candidates.types import ROW_NAMES, ItemLoad
 from planner.scenario.types import HOURS_PER_MONTH, Scenario
 from planner.solver.program import (
     Column,
@@ -87,12 +88,12 @@ def _plain(scenario: Scenario, table: CandidateTable) -> Program:
         for index, group in enumerate(groups)
         for pool in group.pools
     )
-    demands = _demands_of(table)
+    demands, local = _demands_of(table), local_classes(scenario)
     survived = [loss for loss in losses(scenario) if loss.nodes is not None]
     columns = tuple(
         column
         for candidate in table.candidates
-        for column in _columns(scenario, table, candidate, groups, demands, survived)
+        for column in _columns(scenario, table, candidate, groups, demands, survived, local)
     )
     return Program(
         items=tuple(Item(item.name, item.model) for item in table.items),
@@ -123,23 +124,22 @@ def _columns(
     groups: tuple[PoolGroup, ...],
     demands: Mapping[int, Sequence[int]],
     survived: Sequence[Loss],
+    local: frozenset[str],
 ) -> Iterator[Column]:
-    """A candidate on every group that can hold it. Load rows are one object on all of them: there are many groups."""
+    """A candidate on every group that can hold it and is near enough for something."""
     config = candidate.config
     fitting = [(index, g) for index, g in enumerate(groups) if g.gpu == config.gpu and config.gpus <= g.gpus_per_node]
-    if not fitting:
-        return
-    rows = ROW_NAMES if candidate.memory else ROW_NAMES[:1]
-    loads = tuple(
-        Load(name, candidate.capacity, tuple((k, load.amount(name)) for k, load in candidate.loads)) for name in rows
-    )
-    quality = tuple((k, table.items[k].output_tokens_per_s * load.loss_ppm) for k, load in candidate.loads)
-    need = max(_most(table, dict(row.use), row.capacity, demands) for row in loads)
+    known: dict[tuple[int, ...], _Rows] = {}
     for index, group in fitting:
+        served = loads_in(scenario, table.items, candidate, group.region, local)
+        own = tuple(k for k, _ in served)
         nodes = sum(pool.committed_nodes + pool.available_nodes for pool in group.pools) - scenario.reserve.spare_nodes
         stock = nodes * (group.gpus_per_node // config.gpus)
-        if stock <= 0:
+        if stock <= 0 or not own:
             continue
+        if own not in known:
+            known[own] = _rows(table, candidate, served, demands)
+        rows = known[own]
         lost = [loss.replicas(group, config.gpus, stock) for loss in survived]
         spared = max(scenario.reserve.spare_replicas, *lost, 0)
         yield Column(
@@ -148,10 +148,31 @@ def _columns(
             config=config.name,
             group=index,
             gpus=config.gpus,
-            upper=min(stock, max(need, scenario.models[config.model].replicas.min, 1) + spared),
-            loads=loads,
-            losses=quality,
+            upper=min(stock, max(rows.need, scenario.models[config.model].replicas.min, 1) + spared),
+            loads=rows.loads,
+            losses=rows.quality,
         )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a candidate where it serves the same items: one object on all groups, there are many."""
+
+    loads: tuple[Load, ...]
+    quality: tuple[tuple[int, Fraction], ...]
+    need: int
+
+
+def _rows(
+    table: CandidateTable,
+    candidate: Candidate,
+    served: Sequence[tuple[int, ItemLoad]],
+    demands: Mapping[int, Sequence[int]],
+) -> _Rows:
+    names = ROW_NAMES if candidate.memory else ROW_NAMES[:1]
+    loads = tuple(Load(name, candidate.capacity, tuple((k, load.amount(name)) for k, load in served)) for name in names)
+    quality = tuple((k, table.items[k].output_tokens_per_s * load.loss_ppm) for k, load in served)
+    return _Rows(loads, quality, max(_most(table, dict(row.use), row.capacity, demands) for row in loads))
 
 
 def _demands_of(table: CandidateTable) -> dict[int, list[int]]:
@@ -204,11 +225,11 @@ def _integers(name: str, most: Fraction, use: list[tuple[int, Fraction]]) -> Nod
 
 def _share_limits(scenario: Scenario, table: CandidateTable, columns: tuple[Column, ...]) -> tuple[ShareLimit, ...]:
     """Promised shares: sum over bands and columns of band share x part rejected (or cut short) x routed share."""
-    loads = {candidate.config.name: candidate.loads for candidate in table.candidates}
+    loads = {candidate.config.name: dict(candidate.loads) for candidate in table.candidates}
     used: dict[tuple[str, str], list[tuple[int, int, Fraction]]] = {}
     for c, column in enumerate(columns):
-        for k, load in loads[column.config]:
-            item = table.items[k]
+        for k, _ in column.losses:
+            item, load = table.items[k], loads[column.config][k]
             for key, part in (("rejected", load.rejected), ("cut_short", load.cut_short)):
                 if part:
                     used.setdefault((item.class_name, key), []).append((k, c, part * item.weight_ppm))

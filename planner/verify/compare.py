@@ -102,7 +102,10 @@ def _rate(name: str, peak: float, answers: Answers) -> Row | None:
 
 
 def latency_rows(plan: Plan, name: str, actual: Answers, replayed: Answers, corrected: Answers) -> Iterator[Row]:
-    """Latencies of a class, in the worst ten minutes, where the log has them."""
+    """Latencies of a class, in the worst ten minutes, where the log has them.
+
+    A log is taken at the engine, so the network counts neither in the prediction nor in the limit.
+    """
     slo = plan.scenario.traffic[name].slo
     for metric, points, low_high, limit_us in (
         ("ttft", ("ttft_p50", "ttft_p95"), band(plan, name, "ttft"), slo.ttft_p95_us),
@@ -113,7 +116,7 @@ def latency_rows(plan: Plan, name: str, actual: Answers, replayed: Answers, corr
             continue
         for position, quantity in enumerate(points):
             planned = _predicted(plan, name, quantity)
-            limit = limit_us / 1e6 if limit_us is not None and quantity.endswith("p95") else None
+            limit = _limit_s(plan, name, quantity) if limit_us is not None and quantity.endswith("p95") else None
             figures = [None if pair is None else pair[position] for pair in values]
             now = figures[0]
             assert now is not None
@@ -130,10 +133,21 @@ def _latencies(answers: Answers, metric: str) -> tuple[float, float] | None:
     return (found.p50 if metric == "ttft" else float(values[good].mean())), found.p95
 
 
-def _predicted(plan: Plan, name: str, quantity: str) -> float | None:
-    """What the plan promises of a class, the worst of its deployments."""
+def _limit_s(plan: Plan, name: str, quantity: str) -> float | None:
+    """What the engines of a class are held to; of several regions the one that leaves them most."""
     found = [
-        promise.predicted_us / 1e6
+        (promise.limit_us - promise.network_us) / 1e6
+        for deployment in plan.deployments.values()
+        for promise in deployment.promises
+        if promise.class_name == name and promise.metric == quantity
+    ]
+    return max(found, default=None)
+
+
+def _predicted(plan: Plan, name: str, quantity: str) -> float | None:
+    """What the plan promises of a class at its engines, the worst of its deployments."""
+    found = [
+        (promise.predicted_us - promise.network_us) / 1e6
         for deployment in plan.deployments.values()
         for promise in deployment.promises
         if promise.class_name == name and promise.metric == quantity

@@ -8,6 +8,8 @@ from fractions import Fraction
 from planner.plan.types import Deployment, Plan, Promise
 from planner.report import numbers
 from planner.report.html.blocks import Align, Cell, Datum, Section, Table, table
+from planner.report.regions import HEADS as REGION_HEADS
+from planner.report.regions import region_rows
 from planner.report.step_times import HEADS, step_rows
 
 MICRO = 1_000_000
@@ -54,6 +56,7 @@ def deployments(plan: Plan, most: int) -> Section:
         tables=(
             table("Deployments", heads, rows, most),
             _routing(plan, most),
+            *((table("Regions", REGION_HEADS, region_rows(plan), most),) if region_rows(plan) else ()),
             table("Step times", HEADS, step_rows(plan), most),
         ),
         origin="Chosen by the solver from the candidate table; the busiest row is the load row with the least left.",
@@ -208,4 +211,4 @@ def _low(plan: Plan, deployment: str, promise: Promise) -> Fraction:
         return Fraction(promise.predicted_us)
     tpot, ttft = factors(band, plan.scenario.reserve.confidence)
     factor = {"tpot_p95": tpot, "ttft_p95": ttft}.get(promise.metric, Fraction(1))
-    return promise.predicted_us / factor
+    return (promise.predicted_us - promise.network_us) / factor + promise.network_us

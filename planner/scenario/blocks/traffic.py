@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from planner.scenario.blocks.base import Block
 from planner.scenario.fields import (
+    ONE_OR_MANY,
     Duration,
     Flag,
     Growth,
     KeyName,
     Name,
+    NetworkTime,
     PathText,
     PercentileKey,
     PositiveCount,
@@ -18,6 +24,7 @@ from planner.scenario.fields import (
     RequestsPerDay,
     Scale,
     Share,
+    Text,
     Tokens,
 )
 
@@ -127,3 +134,8 @@ class ClassBlock(Block):
     """Quality floor of the class; the default is none."""
     slo: SloBlock | None = None
     """Promises of the class."""
+    regions: Annotated[tuple[Text, ...], *ONE_OR_MANY] | None = None
+    """Regions of the inventory that may serve the class, such as where its data may lie; the default is all."""
+    latency: Annotated[dict[str, NetworkTime], Field(min_length=1)] | None = None
+    """Network time of a round trip from the users of the class to each region that may serve it, and back: it counts in
+    `slo.ttft_p95` and leaves the engine so much less; the default is none."""
