@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
 from planner.solver.exact import Routing, route
 from planner.solver.infeasible import infeasible
@@ -26,6 +27,9 @@ from planner.solver.session import (
     objective_value,
 )
 from planner.solver.unique import settle_on_one
+
+if TYPE_CHECKING:
+    from planner.solver.apart.search import NodeSearch
 
 
 def solve(
@@ -60,17 +64,26 @@ def solve(
     session = Session(program, backend, seed, deadline, progress or (lambda _: None))
     if session.backend.name != "cpsat" and one_situation(program) and program.objective[0] != "quality_loss":
         _offer_first_plan(session)
+    nodes = _by_nodes(session)
     stages: list[Stage] = []
     status: Status = "optimal"
     unique = False
     try:
         for name in program.objective:
-            if not _proved_by_nodes(session, name) and not _minimize(session, name):
+            if nodes and name == "quality_loss":
+                session.narrow(nodes.tightened())
+                nodes = None
+            found = _proved_by_nodes(session, name) or (nodes.minimize(name) if nodes else _minimize(session, name))
+            if not found:
                 if session.best is not None:
                     raise Unproved
                 return infeasible(session)
             value = session.fix(name)
+            if nodes:
+                nodes.fix(name, value)
             stages.append(Stage(name, value, value))
+        if nodes:
+            session.narrow(nodes.tightened())
         session.bound = None
         settle_on_one(session)
         unique = True
@@ -98,6 +111,15 @@ def too_large(program: Program) -> bool:
 def one_situation(program: Program) -> bool:
     """Whether a program is of one time, without losses and purchases: what the search in parts understands."""
     return all(column.own for column in program.columns) and all(pool.group is not None for pool in program.pools)
+
+
+def _by_nodes(session: Session) -> NodeSearch | None:
+    """A search for the nodes of a program of several situations, where HiGHS would search all of them at once."""
+    if session.backend.name == "cpsat" or one_situation(session.program):
+        return None
+    from planner.solver.apart.search import apart
+
+    return apart(session)
 
 
 def _offer_first_plan(session: Session) -> None:

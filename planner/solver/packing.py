@@ -7,8 +7,9 @@ node *patterns*, the maximal ways of filling one node, decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from math import ceil
 
 
 def counts_suffice(sizes: Iterable[int], gpus_per_node: int) -> bool:
@@ -63,6 +64,18 @@ def fits(sizes_and_counts: Iterable[tuple[int, int]], gpus_per_node: int, nodes:
     if counts_suffice(sizes, gpus_per_node) or _first_fit_decreasing(counts, gpus_per_node) <= nodes:
         return True
     return _reachable(tuple(counts[size] for size in sizes), sizes, gpus_per_node, nodes)
+
+
+def nodes_needed(sizes_and_counts: Sequence[tuple[int, int]], gpus_per_node: int) -> int:
+    """The least nodes that hold the replicas, given as (GPUs of one replica, count).
+
+    >>> nodes_needed([(3, 2)], gpus_per_node=4)
+    2
+    """
+    needed = ceil(sum(gpus * count for gpus, count in sizes_and_counts) / gpus_per_node)
+    while not fits(sizes_and_counts, gpus_per_node, needed):
+        needed += 1
+    return needed
 
 
 def _first_fit_decreasing(counts: dict[int, int], gpus_per_node: int) -> int:

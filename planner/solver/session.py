@@ -104,6 +104,14 @@ class Session:
             self.rebuild()
         return value
 
+    def narrow(self, program: Program) -> None:
+        """Goes on with a program that bounds its nodes closer; the best plan is the hint for what is asked next."""
+        self.program = program
+        self.rebuild()
+        if self.best is not None:
+            hint = integer_hint(program, self.master, self.best.replicas, self.best.nodes)
+            self.best = replace(self.best, values={self.master.variables[v].name: n for v, n in hint.items()})
+
     def minimize(self, name: str, terms: Terms) -> bool:
         """Minimizes an expression until an incumbent passes the exact judge; False if there is no plan at all."""
         self.bound = None

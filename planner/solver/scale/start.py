@@ -7,11 +7,10 @@ the cheapest first. The search improves it, and the exact judge decides whether 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 
 import numpy as np
 
-from planner.solver.packing import fits
+from planner.solver.packing import nodes_needed
 from planner.solver.program import Program
 from planner.solver.scale.flat import Flat, Floats, Ints
 
@@ -182,10 +181,7 @@ def buy_nodes(program: Program, replicas: Sequence[int], weights: Sequence[int])
     for g, used in running.items():
         group = program.groups[g]
         pools = sorted((p for p, pool in enumerate(program.pools) if pool.group == g), key=lambda p: (weights[p], p))
-        needed = ceil(sum(gpus * count for gpus, count in used) / group.gpus_per_node)
-        while not fits(used, group.gpus_per_node, needed):
-            needed += 1
-        missing = needed + group.spare_nodes - sum(nodes[p] for p in pools)
+        missing = nodes_needed(used, group.gpus_per_node) + group.spare_nodes - sum(nodes[p] for p in pools)
         for p in pools:
             more = max(0, min(missing, program.pools[p].upper - nodes[p]))
             nodes[p] += more
