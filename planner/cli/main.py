@@ -12,6 +12,7 @@ from planner import __version__
 from planner.cli.catalog import catalog
 from planner.cli.check import check
 from planner.cli.diff import diff
+from planner.cli.explain import explain
 from planner.cli.export import export
 from planner.cli.init import init
 from planner.cli.interrupt import watch_interrupts
@@ -60,6 +61,7 @@ for command in (
     check,
     simulate,
     verify,
+    explain,
     diff,
     what_if,
     sweep,

@@ -40,7 +40,7 @@ def diagnose(scenario: Scenario, table: CandidateTable, *, time_limit_s: float =
     found = [
         Finding(path, kind, needed)
         for path, kind, loose, weigh in _families(scenario)
-        if (needed := _least(loose, table, weigh, deadline)) is not None
+        if (needed := least_sum(loose, table, weigh, deadline)) is not None
     ]
     return found or _together(scenario, table, deadline)
 
@@ -65,6 +65,7 @@ def _over_time(scenario: Scenario, table: CandidateTable, deadline: float) -> It
 
 
 Weigh = Callable[[Pool], Fraction]
+"""What one node of a pool counts."""
 
 
 def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
@@ -112,7 +113,7 @@ def _amount(per_node: dict[str, Fraction]) -> Weigh:
     return lambda pool: per_node.get(pool.name, Fraction(0))
 
 
-def _least(scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline: float) -> Fraction | None:
+def least_sum(scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline: float) -> Fraction | None:
     """The least weighted sum of nodes of any plan; None without a plan, or without an answer in time."""
     program, scale = _weighed(build_program(scenario, table), scenario, weigh)
     if demands_without_column(program):
@@ -146,4 +147,4 @@ def _together(scenario: Scenario, table: CandidateTable, deadline: float) -> lis
     }
     reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, survive=())
     free = replace(scenario, budget=budget, limits={}, inventory=pools, models=models, reserve=reserve)
-    return [Finding("inventory", "together", _least(free, table, _month, deadline))]
+    return [Finding("inventory", "together", least_sum(free, table, _month, deadline))]

@@ -143,7 +143,7 @@ def trees(base: Opened, head: Opened) -> tuple[Language, MapNode, MapNode]:
     language = Language(Lookup(Path(head.file).parent, preset_names()))
     if base.tree is not None and head.tree is not None:
         return language, base.tree, head.tree
-    return language, _normal(base, language), _normal(head, language)
+    return language, normal(base, language), normal(head, language)
 
 
 def same_contents(language: Language, old: TextNode, new: TextNode, key: str) -> bool:
@@ -164,7 +164,7 @@ def _trace_hash(path: Path, kept: TraceUse | None) -> str:
     return kept.facts.sha256 if kept is not None and kept.facts is not None else sha256(path)
 
 
-def _normal(side: Opened, language: Language) -> MapNode:
+def normal(side: Opened, language: Language) -> MapNode:
     """The normal form. Capacity tables are written out again; a user's own model keeps the facts of the side, and so
     does a trace, for which an empty file stands."""
     lookup = language.lookup

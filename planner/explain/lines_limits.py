@@ -1,0 +1,175 @@
+"""Lines that limit nodes: stock, quotas, budget, and what is kept in reserve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+from planner.explain.ladders import counted, counts_down, counts_up, higher, number, plain
+from planner.explain.lines import Exact, Line, Rung, one
+from planner.explain.source import Source
+from planner.scenario.types import HOURS_PER_MONTH, Budget, Pool, Reserve, Scenario
+from planner.scenario.written import money, share
+from planner.units import MICRO
+
+ENOUGH_NODES = 10_000
+"""Nodes of a pool where its stock is not the question."""
+
+MORE_NODES = 1_024
+"""How many nodes a repair may ask for beyond those of a pool."""
+
+FINE = Fraction(101, 100)
+"""Ratio of the steps by which money, power and quotas are raised."""
+
+CENT = 10_000
+"""Micro-units of currency in one cent."""
+
+
+def limit_lines(source: Source) -> Iterator[Line]:
+    """Stock of every pool, limits, budget, reserve."""
+    for name, pool in source.scenario.inventory.items():
+        yield _stock(source, name, pool)
+    for name in source.scenario.limits:
+        yield _limit(source, name)
+    yield from _budget(source, source.scenario.budget)
+    yield from _reserve(source, source.scenario.reserve)
+
+
+def _stock(source: Source, name: str, pool: Pool) -> Line:
+    """Nodes of a pool. More nodes of a contract are tried as nodes that can be had, and written as committed."""
+
+    def endless(scenario: Scenario) -> Scenario:
+        more = replace(scenario.inventory[name], available_nodes=ENOUGH_NODES)
+        return replace(scenario, inventory={**scenario.inventory, name: more})
+
+    offered = f"inventory.{name}.available"
+    if pool.available_nodes or not pool.committed_nodes:
+        have, path, tried = pool.available_nodes, offered, None
+        base = pool.committed_nodes
+    else:
+        have, path, base = pool.committed_nodes, f"inventory.{name}.committed", 0
+
+        def tried(rung: Rung) -> Rung:
+            return ((offered, counted(int(number(rung[0][1])) - have, " node")),)
+
+    def needed(nodes: Fraction) -> Rung:
+        return ((path, counted(max(have, int(nodes) - base), " node")),)
+
+    steps = one(path, counts_up(have, have + MORE_NODES, " node"))
+    value = source.written(path) or counted(have, " node")
+    exact = Exact(lambda other: Fraction(other.name == name), needed)
+    return Line(path, "stock", value, source.place(path), endless, steps, tried=tried, exact=exact)
+
+
+def _limit(source: Source, name: str) -> Line:
+    path = f"limits.{name}.max"
+    amounts = dict(source.scenario.limits[name].per_node)
+
+    def without(scenario: Scenario) -> Scenario:
+        return replace(scenario, limits={n: limit for n, limit in scenario.limits.items() if n != name})
+
+    value = source.written(path) or ""
+    exact = Exact(lambda pool: amounts.get(pool.name, Fraction(0)), lambda sum_: ((path, plain(_up(sum_, 9))),))
+    return Line(path, "limits", value, source.place(path), without, one(path, higher(value, FINE)), exact=exact)
+
+
+def _up(value: Fraction, decimals: int) -> Fraction:
+    """Rounded up to so many decimals."""
+    return Fraction(-int(-value * 10**decimals // 1), 10**decimals)
+
+
+def _budget(source: Source, budget: Budget) -> Iterator[Line]:
+    scenario = source.scenario
+    currency, horizon_h = scenario.currency, scenario.horizon_h
+
+    def cents(micro: Fraction) -> str:
+        return money(-int(-micro // CENT) * CENT, currency)
+
+    if budget.monthly_micro is not None:
+        monthly = Exact(
+            lambda pool: Fraction(pool.price_micro_per_node_h * HOURS_PER_MONTH),
+            lambda micro: (("budget.monthly", cents(micro)),),
+        )
+        yield _money(source, "monthly", lambda b: replace(b, monthly_micro=None), monthly)
+    if budget.total_micro is not None:
+        total = Exact(
+            lambda pool: pool.price_micro_per_node_h * horizon_h, lambda micro: (("budget.total", cents(micro)),)
+        )
+        yield _money(source, "total", lambda b: replace(b, total_micro=None), total)
+    if budget.power_mw is not None:
+        power = Exact(
+            lambda pool: Fraction(pool.gpu.tdp_w * pool.gpus_per_node * budget.pue_ppm, 1_000),
+            lambda mw: (("budget.power", f"{plain(_up(mw / MICRO, 6))}kW"),),
+        )
+        yield _money(source, "power", lambda b: replace(b, power_mw=None), power)
+
+
+def _money(source: Source, key: str, none: Callable[[Budget], Budget], exact: Exact) -> Line:
+    path = f"budget.{key}"
+
+    def unlimited(scenario: Scenario) -> Scenario:
+        return replace(scenario, budget=none(scenario.budget))
+
+    value = source.written(path) or ""
+    return Line(path, "budget", value, source.place(path), unlimited, one(path, higher(value, FINE)), exact=exact)
+
+
+def _reserve(source: Source, reserve: Reserve) -> Iterator[Line]:
+    if reserve.spare_nodes or reserve.spare_replicas:
+        yield _spare(source, reserve)
+    for where, nodes in reserve.survive:
+        yield _survive(source, where, nodes)
+    if reserve.utilization_ppm < 1_000_000:
+        grid = range(0, 1_000_001, 10_000)
+        yield _share(
+            source, "utilization", reserve.utilization_ppm, grid, lambda r: replace(r, utilization_ppm=1_000_000)
+        )
+    if reserve.kv_headroom_ppm:
+        grid = range(990_000, -1, -10_000)
+        line = _share(source, "kv_headroom", reserve.kv_headroom_ppm, grid, lambda r: replace(r, kv_headroom_ppm=0))
+        yield replace(line, level="physics")
+    if reserve.confidence == "p90":
+        path = "reserve.confidence"
+
+        def middle(scenario: Scenario) -> Scenario:
+            return replace(scenario, reserve=replace(scenario.reserve, confidence="p50"))
+
+        yield Line(path, "reserve", "p90", source.place(path), middle, one(path, ("p50",)), level="physics")
+
+
+def _spare(source: Source, reserve: Reserve) -> Line:
+    key, count = ("nodes", reserve.spare_nodes) if reserve.spare_nodes else ("replicas", reserve.spare_replicas)
+
+    def none(scenario: Scenario) -> Scenario:
+        return replace(scenario, reserve=replace(scenario.reserve, spare_nodes=0, spare_replicas=0))
+
+    steps = one(f"reserve.spare.{key}", counts_down(count))
+    return Line("reserve.spare", "reserve", f"{{{key}: {count}}}", source.place("reserve.spare"), none, steps)
+
+
+def _survive(source: Source, where: str, nodes: int | None) -> Line:
+    path = f"reserve.survive.{where}"
+
+    def unscathed(scenario: Scenario) -> Scenario:
+        rest = tuple(loss for loss in scenario.reserve.survive if loss[0] != where)
+        return replace(scenario, reserve=replace(scenario.reserve, survive=rest))
+
+    most = sum(
+        pool.committed_nodes + pool.available_nodes
+        for pool in source.scenario.inventory.values()
+        if where in (pool.name, pool.region)
+    )
+    steps = one(path, counts_down(most + 1 if nodes is None else nodes, 1, " node"))
+    value = source.written(path) or ("all" if nodes is None else counted(nodes, " node"))
+    return Line(path, "reserve", value, source.place(path), unscathed, steps)
+
+
+def _share(source: Source, key: str, ppm: int, grid: range, full: Callable[[Reserve], Reserve]) -> Line:
+    path = f"reserve.{key}"
+
+    def loosened(scenario: Scenario) -> Scenario:
+        return replace(scenario, reserve=full(scenario.reserve))
+
+    steps = one(path, tuple(share(value) for value in grid if (value - ppm) * grid.step > 0))
+    return Line(path, "reserve", source.written(path) or share(ppm), source.place(path), loosened, steps)

@@ -1,0 +1,193 @@
+"""The cheapest repair of each family of lines: the least change of its lines alone that gives a plan.
+
+A line that repairs alone stands in every conflict. Its least change is the first rung of its ladder with a plan, found
+by trying ever larger steps and halving; where the line is a sum over nodes the least sum is asked of the solver. Where
+no single line is enough, a minimal set of lines is loosened and each is brought back as far as it goes. Every repair is
+planned again as a user would: with its `--set` texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+from planner.explain.conflicts import hitting_sets
+from planner.explain.ladders import number
+from planner.explain.lines import Line, Rung, sets_of
+from planner.explain.probes import Known, Loosened, OutOfTime, Probes
+from planner.explain.types import Change, Family, Repair
+
+SINGLES_MAX = 6
+"""Lines of a family that are each tried alone."""
+
+COMBINATIONS_MAX = 4
+"""Smallest sets of lines of several families that are tried."""
+
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line at a rung of its ladder. `size` says how large a change that is, among changes of the same family."""
+
+    line: int
+    rung: Rung
+    size: Fraction
+
+
+def repairs(probes: Probes, plans: Known, conflicts: Sequence[Loosened]) -> tuple[Repair, ...]:
+    """One repair a family, in the order of the families; families without lines in any conflict are left out."""
+    met = frozenset().union(*conflicts)
+    found = []
+    for family in FAMILIES:
+        own = [index for index in sorted(met) if probes.lines[index].family == family]
+        if own:
+            probes.progress(f"repairs: {family}")
+            found.append(_repair(probes, plans, family, own, conflicts))
+    if found and all(each.status == "none" for each in found):
+        found.append(_together(probes, plans, conflicts))
+    return tuple(found)
+
+
+def _together(probes: Probes, plans: Known, conflicts: Sequence[Loosened]) -> Repair:
+    """A repair by as few lines as possible, of whatever families; rates and promises last."""
+
+    def order(lines: Loosened) -> tuple[int, int]:
+        asked = sum(probes.lines[index].family in ("traffic", "promises") for index in lines)
+        return len(lines), asked
+
+    try:
+        for lines in sorted(hitting_sets(conflicts), key=order)[:COMBINATIONS_MAX]:
+            if plans.holds(lines) and (steps := _several(probes, plans, sorted(lines))):
+                return _solved(probes, "together", steps, ())
+    except OutOfTime:
+        return Repair("together", "open", (), None, "not finished in the time limit")
+    return Repair("together", "none", (), None, "no few lines are enough")
+
+
+def _repair(probes: Probes, plans: Known, family: Family, own: Sequence[int], conflicts: Sequence[Loosened]) -> Repair:
+    """The repair of one family by its lines that stand in conflicts."""
+    try:
+        if not all(each & frozenset(own) for each in conflicts) or not plans.holds(own):
+            return Repair(family, "none", (), None, _powerless(probes, own, conflicts))
+        single = [index for index in own if all(index in each for each in conflicts) and plans.holds({index})]
+        if single:
+            steps = [step for index in single[:SINGLES_MAX] if (step := _least(probes, index, ())) is not None]
+            steps.sort(key=lambda step: step.size)
+            if steps:
+                return _solved(probes, family, steps[:1], steps[1:])
+            return Repair(family, "none", (), None, "no value that can be written gives a plan")
+        steps = _several(probes, plans, own)
+        if not steps:
+            return Repair(family, "none", (), None, "no values that can be written give a plan")
+        return _solved(probes, family, steps, ())
+    except OutOfTime:
+        return Repair(family, "open", (), None, "not finished in the time limit")
+
+
+def _powerless(probes: Probes, own: Sequence[int], conflicts: Sequence[Loosened]) -> str:
+    """Why no change of a family is enough."""
+    for number_, each in enumerate(conflicts, start=1):
+        if not each & frozenset(own):
+            return f"not enough alone: conflict {number_} has none of these lines"
+    return "not enough alone, however far they are loosened"
+
+
+def _least(probes: Probes, index: int, fixed: Sequence[Step], free: Loosened = frozenset()) -> Step | None:
+    """The least change of a line that gives a plan, beside steps that are taken already and lines that are free."""
+    line = probes.lines[index]
+    if line.exact is not None and not fixed and not free and not probes.source.scenario.timed:
+        exact = _exact(probes, index)
+        if exact is not None:
+            return exact
+    rungs = line.steps()
+
+    def holds(place: int) -> bool:
+        version = probes.at([*((step.line, step.rung) for step in fixed), (index, rungs[place])])
+        return probes.has_plan(probes.loosened(free, version))
+
+    place = _first(holds, len(rungs)) if line.ordered else next((k for k in range(len(rungs)) if holds(k)), None)
+    return None if place is None else Step(index, rungs[place], _size(line, rungs[place], place, len(rungs)))
+
+
+def _first(holds: Callable[[int], bool], count: int) -> int | None:
+    """The first place that holds, of places that all hold from some place on: by doubling, then by halving."""
+    low, step = -1, 1
+    while True:
+        high = min(low + step, count - 1)
+        if high <= low:
+            return None
+        if holds(high):
+            break
+        low, step = high, 2 * step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _exact(probes: Probes, index: int) -> Step | None:
+    """The least sum over nodes that gives a plan, from one solve; None where it is not proved in time."""
+    from planner.solver.diagnose import least_sum
+
+    line = probes.lines[index]
+    assert line.exact is not None
+    version = probes.loosened({index}, probes.source.scenario)
+    needed = least_sum(version, probes.tables.table(version), line.exact.weigh, probes.deadline)
+    if needed is None:
+        return None
+    rung = line.exact.rung(needed)
+    return Step(index, rung, _size(line, rung, 0, 1))
+
+
+def _size(line: Line, rung: Rung, place: int, count: int) -> Fraction:
+    """How large a change is: of traffic the part of the line that is lost, else how much looser the line is."""
+    if line.family == "traffic":
+        return Fraction(place + 1, count)
+    if not line.ordered:
+        return Fraction(place)
+    try:
+        old, new = number(line.value), number(rung[0][1])
+    except ValueError:
+        return Fraction(place)
+    return new - old if line.family == "stock" else (new - old) / old if old else Fraction(place)
+
+
+def _several(probes: Probes, plans: Known, own: Sequence[int]) -> list[Step]:
+    """A minimal set of lines that gives a plan, each loosened no further than it must be."""
+    needed = list(own)
+    for index in own:
+        rest = [other for other in needed if other != index]
+        if plans.holds(rest):
+            needed = rest
+    taken: list[Step] = []
+    for place, index in enumerate(needed):
+        step = _least(probes, index, taken, frozenset(needed[place + 1 :]))
+        if step is None:
+            return []
+        taken.append(step)
+    return taken
+
+
+def _solved(
+    probes: Probes, family: Family | Literal["together"], steps: Sequence[Step], others: Sequence[Step]
+) -> Repair:
+    """A repair, planned again as it would be written."""
+    changes = tuple(change for step in steps for change in _changes(probes, step))
+    version = probes.source.changed([change.set for change in changes])
+    if not probes.has_plan(version):
+        return Repair(family, "none", (), None, "no values that can be written give a plan")
+    alone = [f"{path} {value}" for step in others for path, value in step.rung[:1]]
+    text = f"so would, alone: {'; '.join(alone)}" if alone else ""
+    return Repair(family, "solved", changes, None, text)
+
+
+def _changes(probes: Probes, step: Step) -> list[Change]:
+    line, source = probes.lines[step.line], probes.source
+    found = []
+    for (path, after), text in zip(step.rung, sets_of(step.rung), strict=True):
+        before = source.written(path) or (line.value if path == line.path else "default")
+        found.append(Change(path, before, after, text))
+    return found

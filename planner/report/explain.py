@@ -1,0 +1,62 @@
+"""The answer of `kvplan explain` for a terminal: conflicts first, then the repairs, cheapest of each family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from planner.explain.types import Answer, Conflict, Repair
+from planner.report import numbers
+from planner.report.layout import heading, indented, render, table_of
+
+MOST_CHARS = 60
+"""Longest value shown in a table; the whole of it stands in the file."""
+
+
+def explain_text(answer: Answer, columns: int) -> str:
+    """The whole page."""
+    return "\n".join(part for part in _parts(answer, columns) if part)
+
+
+def _parts(answer: Answer, columns: int) -> Iterator[str]:
+    cost = f"   {numbers.money(answer.cost_per_month, answer.currency)} / month" if answer.cost_per_month else ""
+    yield f"{answer.name}   {answer.status.upper()}{cost}   {counted(answer)}".rstrip() + "\n"
+    for number, conflict in enumerate(answer.conflicts, start=1):
+        yield _conflict(number, conflict, columns)
+    if answer.repairs:
+        yield heading("smallest repairs, each family alone, each planned again") + "\n" + _repairs(answer, columns)
+    yield indented("not finished", answer.unfinished, columns)
+
+
+def counted(answer: Answer) -> str:
+    """How many conflicts stand below."""
+    count = len(answer.conflicts)
+    return f"{count} conflict{'' if count == 1 else 's'}" if count else ""
+
+
+def _conflict(number: int, conflict: Conflict, columns: int) -> str:
+    shown = table_of((f"conflict {number}", "left"), ("value", "left"), ("written", "left"), folds=("value",))
+    for line in conflict.lines:
+        shown.add_row(Text(line.path), Text(shortened(line.value)), Text(line.place))
+    word = [] if conflict.verified else ["not verified: time ended"]
+    text = [conflict.text] if conflict.text else []
+    return (render(shown, columns) if conflict.lines else "") + indented("", [*text, *word], columns)
+
+
+def _repairs(answer: Answer, columns: int) -> str:
+    shown = table_of(("family", "left"), ("change", "left"), ("$ / month", "right"), ("", "left"), folds=("change", ""))
+    for repair in answer.repairs:
+        cost = numbers.money(repair.cost_per_month, answer.currency) if repair.cost_per_month else ""
+        shown.add_row(Text(repair.family), Text("\n".join(changes(repair)) or "none"), Text(cost), Text(repair.text))
+    return render(shown, columns)
+
+
+def changes(repair: Repair) -> list[str]:
+    """The changes of a repair, a line each."""
+    return [f"{each.path} {shortened(each.before)} -> {shortened(each.after)}" for each in repair.changes]
+
+
+def shortened(value: str) -> str:
+    """A value that a table has room for."""
+    return value if len(value) <= MOST_CHARS else f"{value[: MOST_CHARS - 1]}…"

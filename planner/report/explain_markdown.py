@@ -1,0 +1,28 @@
+"""The answer of `kvplan explain` as Markdown, for a comment or a ticket."""
+
+from __future__ import annotations
+
+from planner.explain.types import Answer
+from planner.report import numbers
+from planner.report.escape import code, escape
+from planner.report.explain import changes, counted
+
+
+def explain_markdown(answer: Answer) -> str:
+    """The whole document."""
+    parts = [f"### kvplan explain: {escape(answer.name)} is **{answer.status}** {counted(answer)}".rstrip()]
+    for number, conflict in enumerate(answer.conflicts, start=1):
+        rows = [f"| {code(line.path)} | {escape(line.value)} | {escape(line.place)} |" for line in conflict.lines]
+        head = [f"| conflict {number} | value | written |", "| --- | --- | --- |"]
+        parts.append("\n".join([*head, *rows]))
+        word = [] if conflict.verified else ["not verified: time ended"]
+        parts += [escape(text) for text in (conflict.text, *word) if text]
+    if answer.repairs:
+        rows = ["| repair | change | per month | |", "| --- | --- | ---: | --- |"]
+        for repair in answer.repairs:
+            cost = numbers.money(repair.cost_per_month, answer.currency) if repair.cost_per_month else ""
+            text = "<br>".join(escape(each) for each in changes(repair)) or "none"
+            rows.append(f"| {repair.family} | {text} | {escape(cost)} | {escape(repair.text)} |")
+        parts.append("\n".join(rows))
+    parts += [f"Not finished: {escape(text)}" for text in answer.unfinished]
+    return "\n\n".join(parts) + "\n"

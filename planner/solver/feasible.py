@@ -1,0 +1,66 @@
+"""Whether a program has any plan: what explanations ask many times, of versions with some lines loosened.
+
+A plan that a greedy start finds and the exact judge accepts is answer enough; else a master is solved with no objective
+until an incumbent passes the judge, or until there is none.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from planner.solver.exact import Routing, broken_integer_rows, route
+from planner.solver.infeasible import infeasible
+from planner.solver.objective import demands_without_column, one_situation
+from planner.solver.program import Program
+from planner.solver.session import OutOfTime, Session, Unproved, node_weights
+
+GREEDY_PAIRS_MIN = 300
+"""(column, item) pairs from which a greedy start is faster than a solve."""
+
+
+@dataclass(frozen=True)
+class Feasible:
+    """What is known: `found` is None where time ended first. A plan comes with its replicas and nodes; `confirmed`: no
+    plan, and a second opinion agrees."""
+
+    found: bool | None
+    replicas: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()
+    confirmed: bool = False
+
+
+def feasible(program: Program, *, time_limit_s: float, confirm: bool = False) -> Feasible:
+    """Whether a program has a plan; with `confirm` a "no" is asked of a second solver too, or is unknown."""
+    if demands_without_column(program):
+        return Feasible(found=False, confirmed=True)
+    program = replace(program, objective=("cost",))
+    start = _greedy(program)
+    if start is not None:
+        return start
+    session = Session(program, "auto", 0, time.monotonic() + time_limit_s, lambda _: None)
+    try:
+        if session.minimize("any plan", ()):
+            assert session.best is not None
+            return Feasible(True, session.best.replicas, session.best.nodes)
+    except (OutOfTime, Unproved):
+        return Feasible(found=None)
+    if not confirm:
+        return Feasible(found=False)
+    agreed = infeasible(session).status == "infeasible"
+    return Feasible(found=False if agreed else None, confirmed=agreed)
+
+
+def _greedy(program: Program) -> Feasible | None:
+    """A plan that is found class by class, if it is one."""
+    if not one_situation(program) or sum(len(column.losses) for column in program.columns) < GREEDY_PAIRS_MIN:
+        return None
+    from planner.solver.scale.flat import flatten
+    from planner.solver.scale.start import first_plan
+
+    start = first_plan(program, flatten(program), node_weights(program, "cost"))
+    if start is None or broken_integer_rows(program, *start):
+        return None
+    if not isinstance(route(program, start[0], minimize_loss=False), Routing):
+        return None
+    return Feasible(True, *start)
