@@ -261,6 +261,18 @@ def parse_money(text: str) -> Money:
     return Money(int(_whole(micro, text, "a millionth")), currency)
 
 
+def parse_replica_money(text: str) -> Money:
+    """An amount of money for each replica.
+
+    >>> parse_replica_money("$50/replica")
+    Money(micro=50000000, currency='$')
+    """
+    amount, slash, unit = text.partition("/")
+    if not slash or unit != "replica" or len(text) > MAX_TEXT_CHARS:
+        raise ValueError(f"{quote(text)} is not an amount of money for a replica; write it like $50/replica")
+    return parse_money(amount)
+
+
 def parse_price(text: str) -> Price:
     """A price by the hour: `/gpu/h` or `/node/h`.
 

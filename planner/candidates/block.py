@@ -22,6 +22,7 @@ from planner.candidates.settings import batch_sizes, memory_of, setting_choices,
 from planner.candidates.types import LOAD_UNIT, Candidate, Config, ItemLoad, Setting, Shape
 from planner.catalog.types import Refusal
 from planner.memory.pool import ReplicaMemory
+from planner.scenario.fleet import Kept
 
 FloatArray = NDArray[np.float64]
 
@@ -72,6 +73,17 @@ class Evaluated:
             parallel=str(shape.parallel),
             names_chunk=len(self.block.physics.timings) > 1,
         )
+
+    def values(self, word: Kept) -> list[str | int]:
+        """What `keep` may pin of every configuration, one value a row."""
+        fixed: dict[Kept, str | int] = {
+            "weights": self.shape.weights,
+            "parallel": str(self.shape.parallel),
+            "kv_preset": self.shape.preset,
+        }
+        if word in fixed:
+            return [fixed[word]] * len(self.where)
+        return [point.batch if word == "max_batch" else point.setting.context_tokens for point in self.where]
 
     def rows_in(self, regions: Sequence[str]) -> FloatArray:
         """The rows of several regions side by side: what stands in for a configuration must do so in each of them."""
@@ -201,6 +213,7 @@ def _rows(
     points = 0
     position = {k: index for index, k in enumerate(block.own)}
     allowed = {k: operating_columns(block, grid, block.traffic(k)) for k in block.own}
+    running = [each.max_batch for each in block.scenario.current.values() if each.model == block.model.name]
     for setting in sorted({setting for setting, _ in grid.pairs}):
         own = [(row, k) for row, (at, k) in enumerate(grid.pairs) if at == setting]
         batches = sorted(batch for at, batch in memory if at == setting)
@@ -224,7 +237,8 @@ def _rows(
         sizes = np.array(batches, dtype=np.float64)[:, None, None, None]
         loads = np.stack(np.broadcast_arrays(gpu, held / sizes, tokens / pools[:, None, None, None]))
         loads[:, :, ~can] = NOT_ELIGIBLE
-        useful = np.argwhere(_useful(loads, can).transpose(1, 2, 0))
+        pinned = np.isin(batches, running)[:, None, None] & can.any(axis=0)
+        useful = np.argwhere((_useful(loads, can) | pinned).transpose(1, 2, 0))
         t, f, b = useful.T
         rows.append(loads[:, b, :, t, f])
         where += [_Point(setting, grid.tpot_ns[t], grid.ttft_ns[f], batches[b]) for t, f, b in useful.tolist()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from planner.candidates.fleet import context_limits
 from planner.candidates.types import Demand, DemandItem
 from planner.scenario.types import ModelSpec, Scenario, TrafficClass
 from planner.traffic.lengths import Band, ClassLengths, bands, class_lengths, joined, served
@@ -25,18 +26,21 @@ def demand_items(scenario: Scenario) -> tuple[tuple[DemandItem, ...], tuple[Dema
     demands: list[Demand] = []
     for name in sorted(scenario.traffic):
         traffic = scenario.traffic[name]
-        own, rows = _class_items(traffic, scenario.models[traffic.model], len(items))
+        model = scenario.models[traffic.model]
+        own, rows = _class_items(traffic, model, context_limits(scenario, model), len(items))
         items += own
         demands += rows
     return tuple(items), tuple(demands)
 
 
-def _class_items(traffic: TrafficClass, model: ModelSpec, first: int) -> tuple[list[DemandItem], list[Demand]]:
+def _class_items(
+    traffic: TrafficClass, model: ModelSpec, limits: Sequence[int], first: int
+) -> tuple[list[DemandItem], list[Demand]]:
     lengths = class_lengths(traffic)
     if lengths is None:
         item = DemandItem(traffic.name, traffic.name, model.name, 1_000_000, traffic.peak_rps, Fraction(0), None)
         return [item], [Demand(traffic.name, traffic.name, 1_000_000, (first,))]
-    parts = bands(lengths, (*_cuts(traffic, model, lengths.outputs[-1][0]), *_halves(traffic, lengths)))
+    parts = bands(lengths, (*_cuts(traffic, limits, lengths.outputs[-1][0]), *_halves(traffic, lengths)))
     runs = [(i, j) for i in range(len(parts)) for j in range(i, len(parts))]
     items = [_item(traffic, joined(parts[i : j + 1])) for i, j in runs]
     demands = [
@@ -84,24 +88,24 @@ def _halves(traffic: TrafficClass, lengths: ClassLengths) -> tuple[int, ...]:
     raise AssertionError("half of the tokens stand somewhere")
 
 
-def _cuts(traffic: TrafficClass, model: ModelSpec, longest_output_tokens: int) -> tuple[int, ...]:
+def _cuts(traffic: TrafficClass, limits: Sequence[int], longest_output_tokens: int) -> tuple[int, ...]:
     """Prompt lengths up to which a limit L keeps a request whole (prompt + output <= L).
 
     Where outputs may be cut short or prompts rejected, also the length up to which L accepts a prompt (prompt < L).
     """
-    limits = model.context_limits_tokens
     cuts = {limit - longest_output_tokens for limit in limits}
     if traffic.cut_short_at_most_ppm or traffic.rejected_at_most_ppm:
         cuts |= {limit - 1 for limit in limits}
     return tuple(sorted(cut for cut in cuts if cut > 0))
 
 
-def mean_contexts(model: ModelSpec, items: Sequence[DemandItem]) -> tuple[float, ...]:
-    """Contexts around the mean ones of a model's running requests, least to largest, evenly in logarithms.
+def mean_contexts(limits: Sequence[int], items: Sequence[DemandItem]) -> tuple[float, ...]:
+    """Contexts around the mean ones of running requests under a model's context limits, least to largest, evenly in
+    logarithms.
 
     Fits of steps that bend are made there.
     """
-    longest = max(model.context_limits_tokens)
+    longest = max(limits)
     means = [served(item.lengths, longest).resident_tokens for item in items if item.lengths.prompts[0][0] < longest]
     low, high = min(means, default=1_024.0) / CONTEXT_SPREAD, max(means, default=1_024.0) * CONTEXT_SPREAD
     low = max(low, 1.0)

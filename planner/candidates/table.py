@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.candidates.block import Evaluated, evaluate
 from planner.candidates.capacity import capacity_candidates
 from planner.candidates.dominance import frontier
+from planner.candidates.fleet import as_running, context_limits, fleets, unnamed
 from planner.candidates.grid import Block
 from planner.candidates.items import demand_items, mean_contexts
 from planner.candidates.memory_only import memory_only
@@ -24,6 +26,7 @@ from planner.candidates.rejections import Rejections
 from planner.candidates.settings import configurations
 from planner.candidates.types import Candidate, CandidateTable, Config, DemandItem, MemoryRow, Rejection, Shape
 from planner.catalog.types import Bottleneck, GpuFacts, Refusal
+from planner.scenario.fleet import Running
 from planner.scenario.types import ModelSpec, ReplicaLimits, Scenario
 
 Offered = Callable[[Config], bool]
@@ -43,6 +46,17 @@ class _Physics:
     blocks: tuple[tuple[Evaluated, ...], ...]
     reasons: Rejections
     memory_only: tuple[MemoryRow, ...]
+    running: tuple[_Run, ...]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A configuration that runs: the model with nothing else to choose, its blocks, and what was refused."""
+
+    running: Running
+    model: ModelSpec
+    blocks: tuple[Evaluated, ...]
+    refused: tuple[Rejection, ...]
 
 
 @dataclass
@@ -68,7 +82,8 @@ def _read(scenario: Scenario, model: ModelSpec, items: tuple[DemandItem, ...], o
     reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, survive=())
     free = replace(model, replicas=ReplicaLimits(), max_configurations=None)
     counts_loss = "quality_loss" in scenario.objective
-    rest = (reserve, scenario.compression, scenario.performance, scenario.cuts, counts_loss)
+    fleet = (fleets(scenario, model.name), scenario.as_is)
+    rest = (fleet, reserve, scenario.compression, scenario.performance, scenario.cuts, counts_loss)
     return (free, traffic, tuple((k, items[k]) for k in own), pools, *rest)
 
 
@@ -99,6 +114,9 @@ def build_table(scenario: Scenario, known: Evaluations | None = None, offered: O
         else:
             physics = (known.of if known is not None else _evaluated)(scenario, model, items, own)
             found = [each for blocks in physics.blocks for each in _kept(scenario, model, blocks, counts, offered)]
+            for run in physics.running:
+                found += _added(scenario, run, found, counts, offered)
+                rejections += run.refused
             reasons = physics.reasons
             without_latency += physics.memory_only
         candidates += found
@@ -129,16 +147,53 @@ def _choices(model: ModelSpec) -> dict[str, tuple[str, ...]]:
 def _evaluated(scenario: Scenario, model: ModelSpec, items: tuple[DemandItem, ...], own: list[int]) -> _Physics:
     reasons = Rejections()
     without_latency: list[MemoryRow] = []
-    contexts = mean_contexts(model, [items[k] for k in own])
+    contexts = mean_contexts(context_limits(scenario, model), [items[k] for k in own])
     blocks = tuple(
         tuple(
             part
             for shape in _shapes(scenario, model, gpu, reasons)
             for part in _blocks(scenario, model, items, own, shape, contexts, reasons, without_latency)
         )
-        for gpu in _gpus(scenario)
+        for gpu in (() if scenario.as_is else _gpus(scenario))
     )
-    return _Physics(blocks, reasons, tuple(without_latency))
+    running = tuple(_run(scenario, model, each, items, own, contexts) for each in fleets(scenario, model.name))
+    return _Physics(blocks, reasons, tuple(without_latency), running)
+
+
+def _run(
+    scenario: Scenario,
+    model: ModelSpec,
+    running: Running,
+    items: tuple[DemandItem, ...],
+    own: list[int],
+    contexts_tokens: tuple[float, ...],
+) -> _Run:
+    """A configuration that runs, at every operating promise; what is refused names its entry."""
+    as_it_is, reasons = as_running(model, running), Rejections()
+    shape = Shape(scenario.inventory[running.pool].gpu, running.weights, running.parallel, running.kv_preset)
+    blocks = _blocks(scenario, as_it_is, items, own, shape, contexts_tokens, reasons, [])
+    refused = tuple(
+        replace(row, subject=f"current.{running.name}{row.subject.removeprefix(model.name)}")
+        for row in reasons.rows({model.name: _choices(as_it_is)})
+    )
+    return _Run(running, as_it_is, tuple(blocks), refused)
+
+
+def _added(
+    scenario: Scenario, run: _Run, known: Sequence[Candidate], counts: _Counts, offered: Offered | None
+) -> Iterator[Candidate]:
+    """Candidates of a running configuration that are not there yet; each says what the model does not name of it."""
+    model, running = scenario.models[run.model.name], run.running
+    there = {candidate.config for candidate in known}
+    words = unnamed(model, scenario.inventory[running.pool].gpu, running)
+    text = f"runs today (current.{running.name}) and may stay; models.{model.name} does not name {', '.join(words)}"
+    for candidate in _kept(scenario, run.model, run.blocks, counts, offered):
+        config = replace(candidate.config, names_chunk=len(model.engine_args.chunk_budgets) > 1)
+        if config in there:
+            counts.dominated += 1
+        else:
+            cautions = (*candidate.cautions, text) if words else candidate.cautions
+            yield replace(candidate, config=config, cautions=cautions)
 
 
 def _kept(
@@ -222,7 +277,7 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluate
         return []
     kinds = kinds_of_regions(scenario, model.name, blocks[0].shape.gpu.id)
     rows = np.concatenate([block.rows_in(kinds) for block in blocks])
-    extras = np.concatenate([block.extras for block in blocks])
+    extras = np.hstack([np.concatenate([b.extras for b in blocks]), _kept_apart(scenario, model, blocks)])
     gpus = np.concatenate([np.full(len(block.rows), block.shape.parallel.gpus, dtype=np.int64) for block in blocks])
     counts_replicas = (
         scenario.reserve.spare_replicas > 0
@@ -230,6 +285,7 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluate
         or model.replicas.min > 0
         or model.replicas.max is not None
         or model.max_configurations is not None
+        or bool(scenario.current or scenario.near)
     )
     starts = np.cumsum([0] + [len(block.rows) for block in blocks])
     kept = []
@@ -237,3 +293,15 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluate
         block = int(np.searchsorted(starts, index, side="right")) - 1
         kept.append(blocks[block].candidate(int(index - starts[block])))
     return kept
+
+
+def _kept_apart(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluated]) -> NDArray[np.float64]:
+    """What `keep` pins as numbers and their negatives, one row a configuration: where neither may be worse, both agree,
+    and a configuration that must stay is never given up for one with another value."""
+    words = sorted({word for each in scenario.current.values() if each.model == model.name for word in each.keep})
+    columns = []
+    for word in words:
+        values = [value for block in blocks for value in block.values(word)] if word != "replicas" else []
+        ranks = {value: rank for rank, value in enumerate(dict.fromkeys(values))}
+        columns += [[sign * ranks[value] for value in values] for sign in (1, -1) if values]
+    return np.array(columns, dtype=np.float64).T.reshape(sum(len(block.rows) for block in blocks), -1)

@@ -6,9 +6,11 @@ from fractions import Fraction
 from typing import cast
 
 from planner.catalog.latency import Performance
+from planner.scenario.blocks.fleet import ChangeBlock
 from planner.scenario.blocks.inventory import PoolBlock
 from planner.scenario.blocks.reserve import CalendarBlock, ReserveBlock, SpareBlock
 from planner.scenario.blocks.rules import BudgetBlock, CompressionBlock, GuardrailBlock, PerformanceBlock
+from planner.scenario.build_fleet import build_change, build_running
 from planner.scenario.build_models import build_model
 from planner.scenario.build_traffic import build_class
 from planner.scenario.calendar import missing
@@ -59,6 +61,8 @@ def build_scenario(block: ScenarioBlock, root: MapNode, lookup: Lookup) -> Scena
         performance=_performance(block.performance, root, lookup),
         places={".".join(path): entry.place for path, entry in walk(root)},
         calendar=calendar,
+        current={name: build_running(name, running) for name, running in (block.current or {}).items()},
+        change=build_change(block.change or ChangeBlock()),
     )
 
 

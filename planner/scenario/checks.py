@@ -13,6 +13,7 @@ from typing import Literal
 from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
 from planner.scenario.checks_regions import check_regions
+from planner.scenario.checks_fleet import check_fleet
 from planner.scenario.checks_time import check_losses, check_time
 from planner.scenario.checks_traffic import check_class
 from planner.scenario.fields import suggestion
@@ -115,6 +116,7 @@ def check(root: MapNode, lookup: Lookup, findings: Findings) -> None:
     check_time(root, findings)
     check_losses(root, findings)
     check_regions(root, findings)
+    check_fleet(root, findings)
     if lookup.presets is not None:
         _check_presets(root, models, lookup.presets, findings)
     for name, entry in child_map(root, "guardrails").items():
@@ -124,7 +126,9 @@ def check(root: MapNode, lookup: Lookup, findings: Findings) -> None:
 
 def _check_presets(root: MapNode, models: dict[str, Entry], known: PresetNames, findings: Findings) -> None:
     """Ids of KV presets, and rows that the compression policy allows by name."""
-    for node in [scalar for entry in models.values() for scalar in _scalars(child(entry.node, "kv_presets"))]:
+    named = [child(entry.node, "kv_presets") for entry in models.values()]
+    named += [child(entry.node, "kv_preset") for entry in child_map(root, "current").values()]
+    for node in [scalar for each in named for scalar in _scalars(each)]:
         if is_line(node) and node.text not in known.ids:
             hint = suggestion(node.text, list(known.ids))
             findings.add(node.place, "KV701", f"unknown KV preset {quote(node.text)}; {hint}")
@@ -280,6 +284,7 @@ def _check_currencies(root: MapNode, findings: Findings) -> None:
         (f"guardrails.{shorten(name, 64)}.cost_above", child(entry.node, "cost_above"))
         for name, entry in child_map(root, "guardrails").items()
     ]
+    places.append(("change.cost", child(root, "change", "cost")))
     read = [(path, node) for path, node in places if isinstance(node, TextNode) and node.text[:1] in units.CURRENCIES]
     for path, node in read[1:]:
         first_path, first = read[0]

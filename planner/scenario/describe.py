@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from planner.scenario import schema
-from planner.scenario.blocks import inventory, models, reserve, rules, traffic
+from planner.scenario.blocks import fleet, inventory, models, reserve, rules, traffic
 from planner.scenario.fields import MAX_SHOWN_CHOICES
 from planner.scenario.validate import LATER_WORDS
 from planner.scenario.weights import WEIGHTS
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
-_SOURCES = (schema, inventory, models, reserve, rules, traffic)
+_SOURCES = (schema, fleet, inventory, models, reserve, rules, traffic)
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_FILE = Path("planner/schema/scenario.v1.json")
@@ -48,7 +48,7 @@ duplicate keys are refused.
 **Layers.** `extends: base.yaml` merges one parent below the file, key by key; lists and single values are
 replaced. `what_if` blocks and `--set PATH=VALUE` override single values on top. In a path `*` matches one
 level and sets only where the key already stands; a path without `*` may also add a key, but no new model,
-class, pool, limit or guardrail.
+class, pool, limit, guardrail or running deployment.
 
 **Mistakes** are reported all at once as `file:line:col: error: message [KVnnn]`; docs/errors.md explains
 the codes.
@@ -64,6 +64,7 @@ _TYPES = """## Types
 | duration | `800ms`, `6h`, `3mo` | us, ms, s, min, h, d, w, mo (730 h), y (8,760 h) |
 | money | `$95_000` | $, € or £ |
 | price | `$2.10/gpu/h`, `$16.80/node/h` | for an hour |
+| money for a replica | `$50/replica` | once |
 | request rate | `18 req/s` | req/s, req/min, req/h |
 | requests a day | `200_000/day` | |
 | share | `0.5%` | no finer than 0.0001% |
@@ -132,6 +133,8 @@ _SECTIONS = (
     ("Quality", "traffic.NAME.quality", "QualityBlock"),
     ("Promises", "traffic.NAME.slo", "SloBlock"),
     ("Inventory", "inventory.NAME", "PoolBlock"),
+    ("Running fleet", "current.NAME", "RunningBlock"),
+    ("Change", "change", "ChangeBlock"),
     ("Calendar", "calendar", "CalendarBlock"),
     ("Limits", "limits.NAME", "LimitBlock"),
     ("Reserve", "reserve", "ReserveBlock"),

@@ -429,6 +429,15 @@ ParallelShape = Annotated[
         "tp4",
     ),
 ]
+ReplicaMoney = Annotated[
+    units.Money,
+    PlainValidator(partial(_read, "KV203", units.parse_replica_money, "$50/replica")),
+    _schema("money for a replica", "[$€£]" + _NUMBER + "/replica", "$50/replica"),
+]
+KeptField = Annotated[
+    str,
+    *_choice("kept value", "replicas", "weights", "parallel", "context_limit", "max_batch", "kv_preset"),
+]
 MemoryPerGpu = Annotated[
     int,
     PlainValidator(partial(_read, "KV214", _parse_per_gpu, "3GiB/gpu")),

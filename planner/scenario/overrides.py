@@ -22,11 +22,11 @@ MAX_EXTENDS = 8
 MAX_PATH_CHARS = 200
 MAX_SUGGESTED_FROM = 2_000
 
-NAMED_BLOCKS = ("models", "traffic", "inventory", "limits", "guardrails")
+NAMED_BLOCKS = ("models", "traffic", "inventory", "limits", "guardrails", "current")
 """Blocks whose keys are the user's own names: an override never adds to them."""
 FIXED_KEYS = ("kvplan", "extends", "what_if")
 """Keys that describe the file itself."""
-ADDED_KEYS = ("name", "owner", "horizon", "reserve", "compression", "budget", "objective")
+ADDED_KEYS = ("name", "owner", "horizon", "reserve", "compression", "budget", "objective", "change")
 """Top-level keys that an override may add."""
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from planner.scenario.blocks.base import Block
+from planner.scenario.blocks.fleet import ChangeBlock, RunningBlock
 from planner.scenario.blocks.inventory import LimitBlock, PoolBlock
 from planner.scenario.blocks.models import ModelBlock
 from planner.scenario.blocks.reserve import CalendarBlock, ReserveBlock
@@ -49,6 +50,10 @@ class ScenarioBlock(Block):
     """The traffic classes, by name."""
     inventory: Annotated[dict[KeyName, PoolBlock], Field(min_length=1)]
     """The pools of GPU nodes, by name."""
+    current: Annotated[dict[KeyName, RunningBlock], Field(min_length=1)] | None = None
+    """The fleet that runs today, by name; the default is none."""
+    change: ChangeBlock | None = None
+    """What may be done to the running fleet, and what it costs."""
     calendar: CalendarBlock | None = None
     """Periods of the week; without it the peak counts at every hour."""
     limits: dict[KeyName, LimitBlock] = Field(default_factory=dict)

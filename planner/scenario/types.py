@@ -15,6 +15,7 @@ from typing import Literal
 from planner.catalog.latency import Performance
 from planner.catalog.parallel import Parallel as Parallel
 from planner.catalog.types import AttentionKv, EngineRules, GpuFacts, KvLayer, ModelFacts
+from planner.scenario.fleet import Change, Running
 
 HOURS_PER_MONTH = 730
 """Hours of a month, everywhere in kvplan: 8,760 / 12."""
@@ -390,6 +391,13 @@ class Scenario:
     """Not written by the user: `solve --certify` adds them, and a plan that carries them is planned with them."""
     places: dict[str, Place] = field(compare=False, default_factory=dict)
     calendar: Calendar | None = None
+    current: dict[str, Running] = field(default_factory=dict)
+    """The fleet that runs today."""
+    change: Change = field(default_factory=Change)
+    near: dict[str, Running] = field(default_factory=dict)
+    """Not written by the user: the fleet of a plan that `solve --near` stays close to."""
+    as_is: bool = False
+    """Not written by the user: `solve --as-is` sets it. Exactly the replicas of `current` run."""
 
     @property
     def monthly(self) -> bool:

@@ -18,8 +18,6 @@ from planner.scenario.types import Place
 from planner.units import quote, shorten
 
 LATER_WORDS: dict[str, str] = {
-    "current": "leave it out",
-    "change": "leave it out",
     "availability": "leave it out; reserve.survive plans for nodes that are taken away",
     "reclaim": "leave it out; reserve.survive plans for nodes that are taken away",
     "robust": "give reserve.confidence",
