@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from planner.plan.diff_types import Diff
     from planner.plan.document import Decision, Verdict
     from planner.plan.types import Conflict, Plan, Run
+    from planner.scenario.fleet import Running
     from planner.simulate.session import Answer, Question
     from planner.solver.program import Solution
     from planner.solver.session import BackendName
@@ -201,6 +202,23 @@ def _solved(scenario: Scenario, options: Options, file: str) -> _Solved:
     verdict = Verdict(solution.status, bounds_of(program, solution), conflicts)
     decision = decided(scenario, candidates, program, solution)
     return _Solved(scenario, candidates, decision, verdict, _run(scenario, solution, seconds, file))
+
+
+def as_is(scenario: Scenario, options: Options | None = None, file: str = "") -> Plan:
+    """The fleet that runs today under every promise of its scenario: nothing is decided but the routing."""
+    return judge(scenario, scenario.current, options, file)
+
+
+def judge(scenario: Scenario, fleet: Mapping[str, Running], options: Options | None = None, file: str = "") -> Plan:
+    """A fixed fleet under a scenario, its own or another: a plan of exactly these replicas, or `infeasible`.
+
+    `planner.plan.moves.fleet_of` gives the fleet of a plan. Its replicas stand in pools of the scenario by name.
+    """
+    from planner.plan.io import seal
+    from planner.scenario.fleet import Change
+
+    fixed = replace(scenario, current=dict(fleet), change=Change(), near={}, as_is=True)
+    return seal(_solved(fixed, options or Options(), file).document())
 
 
 def check(path: str | Path, *, use_hash: bool = True) -> list[Finding]:

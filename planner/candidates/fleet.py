@@ -109,12 +109,12 @@ def unnamed(model: ModelSpec, gpu: GpuFacts, running: Running) -> tuple[str, ...
     if model.facts is None:
         return ()
     own = as_running(model, running)
-    sizes, chunk = batch_sizes(model, gpu), chunk_budgets(own, gpu)[0]
+    limit, batch, chunk = running.context_limit_tokens, running.max_batch, chunk_budgets(own, gpu)[0]
     tests = (
         (f"weights {running.weights}", running.weights in model.weights),
         (f"parallel {running.parallel}", running.parallel in model.parallel),
-        (f"context_limit {running.context_limit_tokens:,}", running.context_limit_tokens in model.context_limits_tokens),
-        (f"max_batch {running.max_batch:,}", model.max_batch_min <= running.max_batch <= sizes[-1]),
+        (f"context_limit {limit:,}", limit in model.context_limits_tokens),
+        (f"max_batch {batch:,}", model.max_batch_min <= batch <= batch_sizes(model, gpu)[-1]),
         (f"kv_preset {running.kv_preset}", running.kv_preset in model.kv_presets),
         (f"max_num_batched_tokens {chunk:,}", chunk in chunk_budgets(model, gpu)),
         ("gpu_memory_utilization", utilization_ppm(own) == utilization_ppm(model)),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from fractions import Fraction
 
+from planner.candidates.fleet import Start
 from planner.plan.diff_types import (
     ChangeKind,
     CountChange,
@@ -20,19 +21,7 @@ from planner.plan.diff_types import (
 from planner.plan.money import decimal, ppm
 from planner.plan.types import Deployment, Plan, PoolPlan
 
-CONFIG_FIELDS = (
-    "model",
-    "gpu",
-    "region",
-    "gpus_per_node",
-    "weights",
-    "parallel",
-    "context_limit_tokens",
-    "max_batch",
-    "max_num_batched_tokens",
-    "gpu_memory_utilization_ppm",
-    "kv_preset",
-)
+CONFIG_FIELDS = tuple(field.name for field in fields(Start))
 """What a replica is started with: two replicas that agree on all of these need no restart."""
 
 _LIKENESS = (CONFIG_FIELDS, CONFIG_FIELDS[:6], ("model", "gpu", "weights"), ("model",))

@@ -19,6 +19,7 @@ from planner.plan.hits import WithoutHits, dry_notes, hit_notes, without_hits
 from planner.plan.limits import limit_rows
 from planner.plan.losses import after_losses
 from planner.plan.money import ppm
+from planner.plan.moves import MOVED, Moves, moves_of, nearness, pays_moves
 from planner.plan.running import Moment, deployments_of, names_of
 from planner.plan.time import Bought, money_rows, over_time, pools_over_time, tokens_over_time, totals_over_time
 from planner.plan.types import (
@@ -125,6 +126,7 @@ def build_plan(
         time=shown.time,
         band_edge=band_edge(verdict.band_edge, shown.deployments, shown.totals),
         without_hits=dry,
+        moves=shown.moves,
     )
 
 
@@ -153,6 +155,7 @@ class _Shown:
     values: Mapping[str, int]
     everywhere: tuple[Deployment, ...]
     time: TimePlan | None
+    moves: tuple[Moves, ...]
 
 
 def _shown(scenario: Scenario, table: CandidateTable, decision: Decision) -> _Shown:
@@ -163,7 +166,8 @@ def _shown(scenario: Scenario, table: CandidateTable, decision: Decision) -> _Sh
     nodes = moment.nodes
     deployments = deployments_of(scenario, table, moment, names)
     pools = pool_plans(scenario, nodes, deployments)
-    inventory = scenario.inventory
+    inventory, moves = scenario.inventory, moves_of(scenario, deployments)
+    cost = sum(inventory[name].price_micro_per_node_h * count for name, count in nodes.items())
     return _Shown(
         deployments=deployments,
         pools=pools,
@@ -172,13 +176,22 @@ def _shown(scenario: Scenario, table: CandidateTable, decision: Decision) -> _Sh
         limits=limit_rows(scenario, nodes, deployments),
         losses=after_losses(scenario, table, moment, names),
         values={
-            "cost": sum(inventory[name].price_micro_per_node_h * count for name, count in nodes.items()),
+            "cost": _with_moves(scenario, cost, moves),
             "gpus": sum(inventory[name].gpus_per_node * count for name, count in nodes.items()),
             "quality_loss": ceil(quality_loss(table.items, moment)),
+            MOVED: nearness(moves) or 0,
         },
         everywhere=tuple(deployments.values()),
         time=None,
+        moves=moves,
     )
+
+
+def _with_moves(scenario: Scenario, per_h: int, moves: tuple[Moves, ...]) -> int:
+    """What the first objective counts: money an hour, or over the horizon with what moves cost once."""
+    if not pays_moves(scenario):
+        return per_h
+    return ceil(per_h * scenario.horizon_h) + sum(scenario.change.micro_per_replica * each.moved for each in moves[:1])
 
 
 def _shown_over_time(scenario: Scenario, table: CandidateTable, decision: Decision) -> _Shown:
@@ -204,20 +217,30 @@ def _shown_over_time(scenario: Scenario, table: CandidateTable, decision: Decisi
         models=model_costs(scenario, hourly, tokens),
         limits=(*limit_rows(situation.scenario, moment.nodes, now.deployments), *money_rows(scenario, paid)),
         losses=now.losses,
-        values={"cost": ceil(paid.total), "gpus": ceil(gpu_hours), "quality_loss": ceil(loss / scenario.horizon_h)},
+        values={
+            "cost": ceil(paid.total),
+            "gpus": ceil(gpu_hours),
+            "quality_loss": ceil(loss / scenario.horizon_h),
+            MOVED: sum(nearness(moves_of(scenario, each.deployments)) or 0 for each in paid.plan.situations.values()),
+        },
         everywhere=tuple(d for each in paid.plan.situations.values() for d in each.deployments.values()),
         time=paid.plan,
+        moves=moves_of(scenario, paid.plan.situations[found[0].name].deployments),
     )
 
 
 def _stages(scenario: Scenario, shown: _Shown, verdict: Verdict) -> tuple[ObjectiveStage, ...]:
     """Objective values recomputed from the decision; the bounds are the solver's."""
-    money, gpus = (
-        (f"micro-{scenario.currency}", "GPU-hours") if scenario.timed else (f"micro-{scenario.currency}/h", "GPUs")
-    )
-    units = {"cost": money, "gpus": gpus, "quality_loss": "ppm x output tokens/s"}
+    in_all = scenario.timed or pays_moves(scenario)
+    units = {
+        "cost": f"micro-{scenario.currency}" if in_all else f"micro-{scenario.currency}/h",
+        "gpus": "GPU-hours" if scenario.timed else "GPUs",
+        "quality_loss": "ppm x output tokens/s",
+        MOVED: "replicas",
+    }
     bounds = dict(verdict.stages)
-    return tuple(ObjectiveStage(name, shown.values[name], bounds.get(name), units[name]) for name in scenario.objective)
+    names = (*scenario.objective, MOVED) if shown.moves else scenario.objective
+    return tuple(ObjectiveStage(name, shown.values[name], bounds.get(name), units[name]) for name in names)
 
 
 def quality_loss(items: tuple[DemandItem, ...], moment: Moment) -> Fraction:

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from planner.plan.costs import power_mw
 from planner.plan.money import MICRO, ppm
+from planner.plan.moves import moves_of
 from planner.plan.types import Deployment, LimitRow
 from planner.scenario.types import HOURS_PER_MONTH, Scenario
 
@@ -17,8 +18,14 @@ BINDING_SLACK_PPM = 10_000
 def limit_rows(
     scenario: Scenario, nodes: Mapping[str, int], deployments: Mapping[str, Deployment]
 ) -> tuple[LimitRow, ...]:
-    """Rows in the order promises, shares, stock, replicas, budget, quotas."""
+    """Rows in the order promises, shares, moves, stock, replicas, budget, quotas."""
     rows = [*_promise_rows(deployments), *_share_rows(scenario, deployments)]
+    moves = moves_of(scenario, deployments)
+    rows += [
+        limit_row("change.max_replicas_moved", Fraction(each.moved), Fraction(each.most), "replicas")
+        for each in moves
+        if each.most is not None
+    ]
     for name in sorted(scenario.inventory):
         pool = scenario.inventory[name]
         word = "available" if pool.available_nodes else "committed"
@@ -38,10 +45,11 @@ def limit_rows(
         )
     if budget.total_micro is not None:
         cost = sum(scenario.inventory[p].price_micro_per_node_h * count for p, count in nodes.items())
+        once = sum((Fraction(each.cost) for each in moves), Fraction(0))
         rows.append(
             limit_row(
                 "budget.total",
-                cost * scenario.horizon_h / MICRO,
+                cost * scenario.horizon_h / MICRO + once,
                 Fraction(budget.total_micro, MICRO),
                 scenario.currency,
             )

@@ -13,6 +13,7 @@ from planner.catalog.parallel import parse_parallel
 from planner.plan.certificate import broken_certificate
 from planner.plan.edge import broken_edge
 from planner.plan.limits import promised_shares
+from planner.plan.moves import broken_moves, moves_of
 from planner.plan.time_rows import broken_losses, broken_over_time
 from planner.plan.types import Plan
 from planner.plan.value import broken_values
@@ -43,6 +44,7 @@ def _one_situation(plan: Plan) -> Iterator[Broken]:
     yield from _shares(plan)
     yield from _replicas(plan)
     yield from _promises(plan)
+    yield from broken_moves(plan)
 
 
 def _demand(plan: Plan) -> Iterator[Broken]:
@@ -165,9 +167,10 @@ def _limits(plan: Plan) -> Iterator[Broken]:
     )
     if scenario.budget.monthly_micro is not None and cost > scenario.budget.monthly_micro:
         yield "budget.monthly", f"{cost} micro-{scenario.currency}", f"at most {scenario.budget.monthly_micro}"
+    once = sum((Fraction(each.cost) for each in moves_of(scenario, plan.deployments)), Fraction(0)) * 1_000_000
     if (
         scenario.budget.total_micro is not None
-        and cost * scenario.horizon_h > scenario.budget.total_micro * HOURS_PER_MONTH
+        and cost * scenario.horizon_h > (scenario.budget.total_micro - once) * HOURS_PER_MONTH
     ):
         yield (
             "budget.total",

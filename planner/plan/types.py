@@ -15,6 +15,7 @@ from planner.performance.provider import LatencyBand
 from planner.plan.certificate import Certificate as Certificate
 from planner.plan.edge import BandEdge
 from planner.plan.hits import WithoutHits
+from planner.plan.moves import Moves
 from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
 
@@ -388,3 +389,5 @@ class Plan:
     """What each loss of `reserve.survive` leaves, in the situation that the deployments are of."""
     time: TimePlan | None = None
     """Periods and months, where the plan changes with them."""
+    moves: tuple[Moves, ...] = ()
+    """Replicas that start and stop, from the fleet that runs and from that of `solve --near`."""

@@ -12,8 +12,8 @@ from typing import Literal
 
 from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
-from planner.scenario.checks_regions import check_regions
 from planner.scenario.checks_fleet import check_fleet
+from planner.scenario.checks_regions import check_regions
 from planner.scenario.checks_time import check_losses, check_time
 from planner.scenario.checks_traffic import check_class
 from planner.scenario.fields import suggestion

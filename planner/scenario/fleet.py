@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from planner.catalog.parallel import Parallel
@@ -24,7 +24,7 @@ class Running:
     pool: str
     replicas: int
     weights: str = ""
-    parallel: Parallel = Parallel()
+    parallel: Parallel = field(default_factory=Parallel)
     context_limit_tokens: int = 0
     max_batch: int = 0
     kv_preset: str = ""

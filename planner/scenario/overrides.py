@@ -2,7 +2,7 @@
 
 A path is dotted; names may contain dots themselves, so a path is matched against the keys that stand in the
 tree. `*` matches one level and only what stands there. A path without `*` may also add a key, but never a
-new model, class, pool, limit or guardrail.
+new model, class, pool, limit, guardrail or running deployment.
 """
 
 from __future__ import annotations

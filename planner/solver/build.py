@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import lcm
 
 from planner.candidates import Candidate, CandidateTable
+from planner.candidates.fleet import Start, start_of
 from planner.candidates.groups import PoolGroup, pool_groups
 from planner.candidates.losses import Loss, losses
 from planner.candidates.regions import loads_in, local_classes
@@ -28,6 +29,7 @@ from planner.solver.program import (
 )
 from planner.solver.purchases import over_time
 from planner.solver.situations import Failure, Shed, joined, struck
+from planner.solver.today import Today, today, with_today
 from planner.units import MAX_INTEGER
 
 
@@ -90,12 +92,14 @@ def _plain(scenario: Scenario, table: CandidateTable) -> Program:
     )
     demands, local = _demands_of(table), local_classes(scenario)
     survived = [loss for loss in losses(scenario) if loss.nodes is not None]
-    columns = tuple(
-        column
+    now = today(scenario, groups)
+    found = [
+        (column, key)
         for candidate in table.candidates
-        for column in _columns(scenario, table, candidate, groups, demands, survived, local)
-    )
-    return Program(
+        for column, key in _columns(scenario, table, candidate, groups, demands, survived, local, now)
+    ]
+    columns = tuple(column for column, _ in found)
+    program = Program(
         items=tuple(Item(item.name, item.model) for item in table.items),
         demands=tuple(Demand(demand.name, demand.items) for demand in table.demands),
         columns=columns,
@@ -110,6 +114,7 @@ def _plain(scenario: Scenario, table: CandidateTable) -> Program:
         spare_replicas=scenario.reserve.spare_replicas,
         objective=tuple(scenario.objective),
     )
+    return with_today(program, scenario, now, [key for _, key in found])
 
 
 def column_name(candidate: Candidate, group: PoolGroup) -> str:
@@ -125,8 +130,10 @@ def _columns(
     demands: Mapping[int, Sequence[int]],
     survived: Sequence[Loss],
     local: frozenset[str],
-) -> Iterator[Column]:
-    """A candidate on every group that can hold it and is near enough for something."""
+    now: Today,
+) -> Iterator[tuple[Column, Start]]:
+    """A candidate on every group that can hold it and is near enough for something, or must stay there; each with what
+    its replicas are started with."""
     config = candidate.config
     fitting = [(index, g) for index, g in enumerate(groups) if g.gpu == config.gpu and config.gpus <= g.gpus_per_node]
     known: dict[tuple[int, ...], _Rows] = {}
@@ -135,23 +142,26 @@ def _columns(
         own = tuple(k for k, _ in served)
         nodes = sum(pool.committed_nodes + pool.available_nodes for pool in group.pools) - scenario.reserve.spare_nodes
         stock = nodes * (group.gpus_per_node // config.gpus)
-        if stock <= 0 or not own:
+        key = start_of(candidate, group)
+        if stock <= 0 or not now.offers(key, index) or not (own or now.must_stay(key)):
             continue
         if own not in known:
             known[own] = _rows(table, candidate, served, demands)
         rows = known[own]
         lost = [loss.replicas(group, config.gpus, stock) for loss in survived]
         spared = max(scenario.reserve.spare_replicas, *lost, 0)
-        yield Column(
+        needed = max(rows.need, scenario.models[config.model].replicas.min, 1) + spared
+        column = Column(
             name=column_name(candidate, group),
             model=config.model,
             config=config.name,
             group=index,
             gpus=config.gpus,
-            upper=min(stock, max(rows.need, scenario.models[config.model].replicas.min, 1) + spared),
+            upper=min(stock, max(needed, now.replicas(key))),
             loads=rows.loads,
             losses=rows.quality,
         )
+        yield column, key
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ def _over_time(scenario: Scenario, table: CandidateTable, deadline: float) -> It
         yield Finding(path, kind if path == "budget.total" else "none", paid if path == "budget.total" else None)
 
 
-Weigh = Callable[[Pool], Fraction]
-"""What one node of a pool counts."""
+Weigh = Callable[[Pool | None], Fraction]
+"""What a node of a pool counts, or without a pool one replica that starts or stops."""
 
 
 def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
@@ -75,7 +75,7 @@ def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
         yield "budget.monthly", "money", replace(scenario, budget=replace(budget, monthly_micro=None)), _month
     if budget.total_micro is not None:
         loose = replace(scenario, budget=replace(budget, total_micro=None))
-        yield "budget.total", "money", loose, lambda pool: pool.price_micro_per_node_h * scenario.horizon_h
+        yield "budget.total", "money", loose, _in_all(scenario)
     if budget.power_mw is not None:
         yield "budget.power", "power", replace(scenario, budget=replace(budget, power_mw=None)), _power(scenario)
     for name in sorted(scenario.limits):
@@ -99,18 +99,37 @@ def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
             free = replace(model, max_configurations=None)
             models = {**scenario.models, name: free}
             yield f"models.{name}.max_configurations", "none", replace(scenario, models=models), _month
+    yield from _fleet_families(scenario)
 
 
-def _month(pool: Pool) -> Fraction:
-    return Fraction(pool.price_micro_per_node_h * HOURS_PER_MONTH)
+def _fleet_families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
+    """What keeps the running fleet as it is."""
+    if scenario.change.max_replicas_moved is not None:
+        free_change = replace(scenario.change, max_replicas_moved=None)
+        yield "change.max_replicas_moved", "none", replace(scenario, change=free_change), _month
+    for name, running in sorted(scenario.current.items()):
+        if running.keep:
+            loose = {**scenario.current, name: replace(running, keep=())}
+            yield f"current.{name}.keep", "none", replace(scenario, current=loose), _month
+
+
+def _month(pool: Pool | None) -> Fraction:
+    return Fraction(pool.price_micro_per_node_h * HOURS_PER_MONTH if pool else 0)
+
+
+def _in_all(scenario: Scenario) -> Weigh:
+    """Money of the whole horizon, with what moves cost once."""
+    once = Fraction(scenario.change.micro_per_replica)
+    return lambda pool: pool.price_micro_per_node_h * scenario.horizon_h if pool else once
 
 
 def _power(scenario: Scenario) -> Weigh:
-    return lambda pool: Fraction(pool.gpu.tdp_w * pool.gpus_per_node * scenario.budget.pue_ppm, 1_000)
+    pue_ppm = scenario.budget.pue_ppm
+    return lambda pool: Fraction(pool.gpu.tdp_w * pool.gpus_per_node * pue_ppm, 1_000) if pool else Fraction(0)
 
 
 def _amount(per_node: dict[str, Fraction]) -> Weigh:
-    return lambda pool: per_node.get(pool.name, Fraction(0))
+    return lambda pool: per_node.get(pool.name, Fraction(0)) if pool else Fraction(0)
 
 
 def least_sum(scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline: float) -> Fraction | None:
@@ -131,7 +150,7 @@ def least_sum(scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline:
 
 def _weighed(program: Program, scenario: Scenario, weigh: Weigh) -> tuple[Program, int]:
     """The program with the weights, scaled to integers, in the place of prices."""
-    weights = [weigh(scenario.inventory[pool.name]) for pool in program.pools]
+    weights = [weigh(scenario.inventory.get(pool.name)) for pool in program.pools]
     scale = lcm(*(weight.denominator for weight in weights))
     pools = tuple(replace(pool, cost=int(w * scale)) for pool, w in zip(program.pools, weights, strict=True))
     return replace(program, pools=pools, objective=("cost",)), scale
@@ -146,5 +165,15 @@ def _together(scenario: Scenario, table: CandidateTable, deadline: float) -> lis
         for name, model in scenario.models.items()
     }
     reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, survive=())
-    free = replace(scenario, budget=budget, limits={}, inventory=pools, models=models, reserve=reserve)
+    fleet = {name: replace(running, keep=()) for name, running in scenario.current.items()}
+    free = replace(
+        scenario,
+        budget=budget,
+        limits={},
+        inventory=pools,
+        models=models,
+        reserve=reserve,
+        current=fleet,
+        change=replace(scenario.change, max_replicas_moved=None),
+    )
     return [Finding("inventory", "together", least_sum(free, table, _month, deadline))]

@@ -15,6 +15,7 @@ from fractions import Fraction
 from math import lcm
 
 from planner.solver.cuts import Duals, ServingCut, serving_cut
+from planner.solver.fleet import broken_starts
 from planner.solver.packing import fits
 from planner.solver.program import Column, Program, Solution
 from planner.solver.simplex import Tableau
@@ -244,15 +245,18 @@ def violations(program: Program, solution: Solution) -> list[str]:
     if len(replicas) != len(program.columns) or len(nodes) != len(program.pools):
         return ["the solution has the wrong number of replicas or nodes"]
     return [
-        *_broken_integers(program, replicas, nodes),
-        *_broken_models(program, replicas),
+        *broken_integer_rows(program, replicas, nodes),
         *_broken_shares(program, replicas, solution.routing),
     ]
 
 
 def broken_integer_rows(program: Program, replicas: Sequence[int], nodes: Sequence[int]) -> list[str]:
     """Names of the rows over replicas and nodes alone that are broken."""
-    return [*_broken_integers(program, replicas, nodes), *_broken_models(program, replicas)]
+    return [
+        *_broken_integers(program, replicas, nodes),
+        *_broken_models(program, replicas),
+        *broken_starts(program, replicas, nodes),
+    ]
 
 
 def _broken_integers(program: Program, replicas: Sequence[int], nodes: Sequence[int]) -> Iterator[str]:

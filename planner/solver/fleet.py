@@ -75,7 +75,7 @@ def add_starts(program: Program, master: Master) -> None:
         terms = _moves(program, master, fleet, str(index))
         if fleet.quantity is not None:
             master.row(f"moves[{index}]", [*terms, (master.nodes[fleet.quantity], -1)], upper=0)
-        if fleet is program.near:
+        if index == program.near:
             master.moved = tuple(terms)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.solver.fleet import moves_by_start
 from planner.solver.master import Master
 from planner.solver.program import Program
 
@@ -26,8 +27,9 @@ def integer_hint(program: Program, master: Master, replicas: Sequence[int], node
         if c in master.replicas and replicas[c]:
             switches[f"used[{program.groups[column.group].name}]"] = 1
             switches[f"runs[{column.model},{column.config}]"] = 1
+    switches |= moves_by_start(program, replicas)
     for v, variable in enumerate(master.variables):
         kind = variable.name.partition("[")[0]
-        if v not in hint and kind in ("serves", "used", "runs"):
+        if v not in hint and kind in ("serves", "used", "runs", "moved"):
             hint[v] = switches.get(variable.name, 0)
     return hint

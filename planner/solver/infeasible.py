@@ -20,6 +20,9 @@ from planner.solver.session import BackendName, Session, make_backend
 OPINION_LIMIT_S = 60.0
 """Time for each second opinion of a solver."""
 
+FLEET_ROWS = ("start", "moves", "started", "stopped")
+"""Rows that say what stays of a fleet: the arithmetic proof is of demand and nodes, and leaves them out."""
+
 DENOMINATOR_MAX = 10**9
 """Float duals become fractions of at most this denominator; any duals give a valid proof or none."""
 
@@ -89,7 +92,7 @@ def _duals(program: Program) -> tuple[dict[int, Fraction], dict[int, Fraction]]:
     master = build(program, with_loss=False)
     relaxed = Master(
         variables=[replace(variable, whole=False, share=True) for variable in master.variables],
-        rows=list(master.rows),
+        rows=[row for row in master.rows if row.name.partition("[")[0] not in FLEET_ROWS],
     )
     unserved = []
     for index, row in enumerate(relaxed.rows):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from planner.solver.cuts import ServingCut
+from planner.solver.fleet import add_starts
 from planner.solver.packing import counts_suffice, patterns
 from planner.solver.program import Column, Load, Program
 
@@ -65,7 +66,8 @@ class Row:
 class Master:
     """Variables and rows, with the places of what the rest of the solver talks about.
 
-    `serving[c]` is the variable of serving replicas of a usable column, `loss` the quality loss (or None).
+    `serving[c]` is the variable of serving replicas of a usable column, `loss` the quality loss (or None), `moved`
+    the replicas that start or stop.
     """
 
     variables: list[Variable] = field(default_factory=list)
@@ -76,6 +78,7 @@ class Master:
     totals: list[int | None] = field(default_factory=list)
     shares: dict[tuple[int, int], int] = field(default_factory=dict)
     loss: int | None = None
+    moved: Terms = ()
 
     def variable(self, name: str, lower: int, upper: int, *, share: bool = False, whole: bool = True) -> int:
         """Adds a variable and returns its place."""
@@ -139,6 +142,7 @@ def build(program: Program, *, with_loss: bool) -> Master:
     _add_packing(program, master)
     _add_limits(program, master)
     _add_models(program, master)
+    add_starts(program, master)
     if with_loss:
         _add_loss(program, master)
     return master

@@ -12,11 +12,13 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from planner.solver.exact import Routing, route
+from planner.solver.fleet import MOVED
 from planner.solver.infeasible import infeasible
 from planner.solver.master import share_pairs
 from planner.solver.program import Program, Solution, Stage, Status
 from planner.solver.progress import Progress
 from planner.solver.session import (
+    NODE_OBJECTIVES,
     BackendName,
     OutOfTime,
     Plan,
@@ -53,11 +55,14 @@ def solve(
         The solution; `optimal` only if every objective is proved, `unique` only if no other plan is its equal.
     """
     for name in program.objective:
-        if name != "quality_loss":
+        if name not in ("quality_loss", MOVED):
             node_weights(program, name)
     missing = demands_without_column(program)
     if missing:
         return Solution("infeasible", proof=f"no column serves {', '.join(missing)}")
+    lost = [start.name for start in program.starts if start.least and not start.columns]
+    if lost:
+        return Solution("infeasible", proof=f"no column keeps {', '.join(lost)}")
     deadline = time.monotonic() + time_limit_s
     if too_large(program):
         return _searched(program, deadline, seed, progress or (lambda _: None))
@@ -109,8 +114,11 @@ def too_large(program: Program) -> bool:
 
 
 def one_situation(program: Program) -> bool:
-    """Whether a program is of one time, without losses and purchases: what the search in parts understands."""
-    return all(column.own for column in program.columns) and all(pool.group is not None for pool in program.pools)
+    """Whether a program is of one time, without losses, purchases and replicas that must stay: what the search in parts
+    understands."""
+    bound = any(start.least or start.most is not None for start in program.starts)
+    purchases = any(pool.group is None for pool in program.pools)
+    return all(column.own for column in program.columns) and not purchases and not bound
 
 
 def _by_nodes(session: Session) -> NodeSearch | None:
@@ -166,7 +174,7 @@ def _minimize(session: Session, name: str) -> bool:
 
 def _proved_by_nodes(session: Session, name: str) -> bool:
     """Whether no listed choice of nodes is better than the best plan: then nothing is left to solve."""
-    if name == "quality_loss" or session.best is None or not session.plans:
+    if name not in NODE_OBJECTIVES or session.best is None or not session.plans:
         return False
     weights = node_weights(session.program, name)
     least = min(sum(n * w for n, w in zip(plan, weights, strict=True)) for plan in session.plans)

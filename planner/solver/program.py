@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from planner.solver.fleet import Fleet, Start
+
 
 @dataclass(frozen=True)
 class Item:
@@ -142,7 +144,8 @@ class Program:
     """The whole program.
 
     Objectives are lexicographic: cost (sum of `cost` of the nodes), gpus (GPUs bought, times `hours`), quality_loss
-    (ppm x tokens/s). Over time costs are multiples of `cost_unit` micro-units and hours of `hours_unit` hours.
+    (ppm x tokens/s), replicas_moved (from the fleet at place `near`). Over time, and where moves cost money, costs are
+    multiples of `cost_unit` micro-units over the horizon; hours are multiples of `hours_unit` hours.
     """
 
     items: tuple[Item, ...]
@@ -155,6 +158,9 @@ class Program:
     spare_replicas: int
     objective: tuple[str, ...]
     demands: tuple[Demand, ...] | None = None
+    starts: tuple[Start, ...] = ()
+    fleets: tuple[Fleet, ...] = ()
+    near: int | None = None
     cost_unit: Fraction = Fraction(1)
     hours_unit: Fraction = Fraction(1)
 

@@ -121,8 +121,8 @@ def _in_integers(
 ) -> Program:
     """Costs and hours as integers in units of the program, and the budgets."""
     totals = {q: sum(cost.values(), Fraction(0)) for q, cost in money.cost.items()}
-    cost_unit = _unit(list(totals.values()))
-    hours_unit = _unit([moment.hours for moment in moments])
+    cost_unit = whole_unit(list(totals.values()))
+    hours_unit = whole_unit([moment.hours for moment in moments])
     pools = [replace(pool, cost=int(totals.get(q, Fraction(0)) / cost_unit)) for q, pool in enumerate(money.pools)]
     for s, moment in enumerate(moments):
         for q in range(s * per, (s + 1) * per):
@@ -136,7 +136,7 @@ def _in_integers(
     )
 
 
-def _unit(values: Sequence[Fraction]) -> Fraction:
+def whole_unit(values: Sequence[Fraction]) -> Fraction:
     """The largest unit in which all values are whole."""
     denominator = lcm(*(value.denominator for value in values))
     common = gcd(*(int(value * denominator) for value in values))
@@ -152,12 +152,13 @@ def _budgets(
         for month in sorted({moment.month for moment in moments}):
             most = Fraction(budget.monthly_micro) * (1 if month else scenario.horizon_h / HOURS_PER_MONTH)
             use = [(q, cost[month]) for q, cost in money.cost.items() if month in cost]
-            rows.append(_limit(at("budget.monthly", f"m{month:02d}" if month else ""), most, use))
+            rows.append(exact_limit(at("budget.monthly", f"m{month:02d}" if month else ""), most, use))
     if budget.total_micro is not None:
-        rows.append(_limit("budget.total", Fraction(budget.total_micro), list(totals.items())))
+        rows.append(exact_limit("budget.total", Fraction(budget.total_micro), list(totals.items())))
     return rows
 
 
-def _limit(name: str, most: Fraction, use: list[tuple[int, Fraction]]) -> NodeLimit:
-    unit = _unit([amount for _, amount in use])
+def exact_limit(name: str, most: Fraction, use: Sequence[tuple[int, Fraction]]) -> NodeLimit:
+    """A limit over quantities in the largest unit in which all amounts are whole."""
+    unit = whole_unit([amount for _, amount in use])
     return NodeLimit(name, int(most // unit), tuple((q, int(amount / unit)) for q, amount in use if amount))

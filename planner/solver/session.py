@@ -16,6 +16,7 @@ from typing import Literal
 from planner.solver.backend import Answer, Backend
 from planner.solver.cuts import ServingCut
 from planner.solver.exact import FarkasCut, broken_integer_rows, loss_cut, route
+from planner.solver.fleet import MOVED, moved
 from planner.solver.hints import integer_hint
 from planner.solver.master import Master, Row, Terms, build
 from planner.solver.nodes import node_plans, tightened
@@ -28,6 +29,9 @@ CPSAT_SHARES_MAX = 60
 """`auto` gives masters with up to this many shares to CP-SAT: with more, its bounds trail far behind HiGHS's
 (400 columns, 1,200 shares: no proof in 60 s against 1 s)."""
 
+
+NODE_OBJECTIVES = ("cost", "gpus")
+"""Objectives that node counts alone decide."""
 
 CUTS_MAX = 100
 """Cuts spent on the last unit of the quality loss before it is left unproved."""
@@ -91,10 +95,10 @@ class Session:
         assert self.best is not None
         value = objective_value(self.program, name, self.best)
         self.fixed.append((name, value))
-        if name == "quality_loss":
+        if name not in NODE_OBJECTIVES:
             self.backend.add(_fixed_row(self, name, value))
             return value
-        equations = [(node_weights(self.program, n), v) for n, v in self.fixed if n != "quality_loss"]
+        equations = [(node_weights(self.program, n), v) for n, v in self.fixed if n in NODE_OBJECTIVES]
         self.plans = node_plans(self.program, equations)
         tight = tightened(self.program, self.plans) if self.plans else self.program
         if tight == self.program:
@@ -265,6 +269,8 @@ def objective_terms(program: Program, master: Master, name: str) -> Terms:
     if name == "quality_loss":
         assert master.loss is not None
         return ((master.loss, 1),)
+    if name == MOVED:
+        return master.moved
     weights = node_weights(program, name)
     return tuple((v, weight) for v, weight in zip(master.nodes, weights, strict=True) if weight)
 
@@ -273,4 +279,7 @@ def objective_value(program: Program, name: str, plan: Plan) -> int:
     """The exact value of an objective for a plan."""
     if name == "quality_loss":
         return plan.loss
+    if name == MOVED:
+        assert program.near is not None
+        return moved(program, program.fleets[program.near], plan.replicas)
     return sum(n * weight for n, weight in zip(plan.nodes, node_weights(program, name), strict=True))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from planner.solver.fleet import Fleet, Start
 from planner.solver.program import Column, Demand, Item, Load, NodeLimit, Program, ShareLimit
 
 
@@ -60,7 +61,16 @@ def joined(programs: Sequence[tuple[str, Program]]) -> Program:
     items: list[Item] = []
     demands: list[Demand] = []
     result = replace(
-        programs[0][1], items=(), columns=(), groups=(), pools=(), node_limits=(), share_limits=(), models=()
+        programs[0][1],
+        items=(),
+        columns=(),
+        groups=(),
+        pools=(),
+        node_limits=(),
+        share_limits=(),
+        models=(),
+        starts=(),
+        fleets=(),
     )
     for name, program in programs:
         k, c, g, p = (len(part) for part in (items, result.columns, result.groups, result.pools))
@@ -79,8 +89,25 @@ def joined(programs: Sequence[tuple[str, Program]]) -> Program:
             node_limits=(*result.node_limits, *limits),
             share_limits=(*result.share_limits, *(_share(limit, name, k, c) for limit in program.share_limits)),
             models=(*result.models, *(replace(m, model=at(m.model, name)) for m in program.models)),
+            starts=(*result.starts, *(_start(start, name, c) for start in program.starts)),
+            fleets=_side_by_side(result.fleets, program.fleets, len(result.starts)),
         )
     return replace(result, items=tuple(items), demands=tuple(demands))
+
+
+def _start(start: Start, name: str, c: int) -> Start:
+    return replace(start, name=at(start.name, name), columns=tuple(c + column for column in start.columns))
+
+
+def _side_by_side(first: tuple[Fleet, ...], more: tuple[Fleet, ...], starts: int) -> tuple[Fleet, ...]:
+    """Fleets of one more situation beside those of the others: moves add up. `starts` come before its own."""
+    moved = [replace(fleet, today=tuple((starts + i, count) for i, count in fleet.today)) for fleet in more]
+    if not first:
+        return tuple(moved)
+    return tuple(
+        replace(one, today=(*one.today, *other.today), gone=one.gone + other.gone)
+        for one, other in zip(first, moved, strict=True)
+    )
 
 
 def struck(program: Program, failures: Sequence[Failure]) -> Program:
