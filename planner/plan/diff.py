@@ -122,7 +122,7 @@ def diff_plans(base: Plan, head: Plan, sides: tuple[Side, Side], explained: Expl
         guardrails=checks,
         new_conflicts=tuple(conflict for conflict in head.conflicts if conflict not in base.conflicts),
         gone_conflicts=tuple(conflict for conflict in base.conflicts if conflict not in head.conflicts),
-        as_is=None,
+        as_is=head.as_is,
         notes=(*_notes(base, head, costs, rows), *time_notes(base, head), *explained.notes),
         command=command,
     )

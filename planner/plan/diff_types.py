@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from planner.plan.as_is import AsIs
 from planner.plan.types import Conflict, Status
 
 DIFF_FORMAT_VERSION = "1.0"
@@ -287,7 +288,7 @@ class Diff:
     guardrails: tuple[GuardrailResult, ...]
     new_conflicts: tuple[Conflict, ...]
     gone_conflicts: tuple[Conflict, ...]
-    as_is: None
+    as_is: AsIs | None
     notes: tuple[str, ...]
     command: str
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from planner.memory.pool import ReplicaMemory
 from planner.performance.provider import LatencyBand
+from planner.plan.as_is import AsIs
 from planner.plan.certificate import Certificate as Certificate
 from planner.plan.edge import BandEdge
 from planner.plan.hits import WithoutHits
@@ -391,3 +392,5 @@ class Plan:
     """Periods and months, where the plan changes with them."""
     moves: tuple[Moves, ...] = ()
     """Replicas that start and stop, from the fleet that runs and from that of `solve --near`."""
+    as_is: AsIs | None = None
+    """Where a fleet runs today: what it keeps and breaks of this scenario, left as it is."""

@@ -1,0 +1,46 @@
+"""The fleet that runs today, held against every promise and limit of the scenario: what doing nothing means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One promise or limit under the running fleet. `path` is the scenario line; `used` and `limit` are in `unit`.
+
+    They are None where the promise cannot be kept at all: `text` then says why, and what would do.
+    """
+
+    path: str
+    holds: bool
+    used: Fraction | None
+    limit: Fraction | None
+    unit: str
+    text: str
+
+    @property
+    def factor(self) -> Fraction | None:
+        """How much of the limit is used: above 1 it is broken."""
+        return self.used / self.limit if self.used is not None and self.limit else None
+
+
+@dataclass(frozen=True)
+class AsIs:
+    """The running fleet as it is: whether it keeps everything, the nodes that it takes and what they cost.
+
+    `proved` is False where a time limit left open whether some routing keeps everything.
+    """
+
+    holds: bool
+    proved: bool
+    nodes: dict[str, int]
+    gpus: int
+    cost_per_month: str
+    rows: tuple[Judged, ...]
+
+    @property
+    def broken(self) -> tuple[Judged, ...]:
+        """What the running fleet does not keep."""
+        return tuple(row for row in self.rows if not row.holds)
