@@ -40,7 +40,7 @@ def diagnose(scenario: Scenario, table: CandidateTable, *, time_limit_s: float =
     found = [
         Finding(path, kind, needed)
         for path, kind, loose, weigh in _families(scenario)
-        if (needed := least_sum(loose, table, weigh, deadline)) is not None
+        if (needed := least_sum(loose, table, weigh, deadline, _once(scenario, path))) is not None
     ]
     return found or _together(scenario, table, deadline)
 
@@ -64,8 +64,8 @@ def _over_time(scenario: Scenario, table: CandidateTable, deadline: float) -> It
         yield Finding(path, kind if path == "budget.total" else "none", paid if path == "budget.total" else None)
 
 
-Weigh = Callable[[Pool | None], Fraction]
-"""What a node of a pool counts, or without a pool one replica that starts or stops."""
+Weigh = Callable[[Pool], Fraction]
+"""What one node of a pool counts."""
 
 
 def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
@@ -75,7 +75,7 @@ def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
         yield "budget.monthly", "money", replace(scenario, budget=replace(budget, monthly_micro=None)), _month
     if budget.total_micro is not None:
         loose = replace(scenario, budget=replace(budget, total_micro=None))
-        yield "budget.total", "money", loose, _in_all(scenario)
+        yield "budget.total", "money", loose, lambda pool: pool.price_micro_per_node_h * scenario.horizon_h
     if budget.power_mw is not None:
         yield "budget.power", "power", replace(scenario, budget=replace(budget, power_mw=None)), _power(scenario)
     for name in sorted(scenario.limits):
@@ -113,28 +113,29 @@ def _fleet_families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, We
             yield f"current.{name}.keep", "none", replace(scenario, current=loose), _month
 
 
-def _month(pool: Pool | None) -> Fraction:
-    return Fraction(pool.price_micro_per_node_h * HOURS_PER_MONTH if pool else 0)
-
-
-def _in_all(scenario: Scenario) -> Weigh:
-    """Money of the whole horizon, with what moves cost once."""
-    once = Fraction(scenario.change.micro_per_replica)
-    return lambda pool: pool.price_micro_per_node_h * scenario.horizon_h if pool else once
+def _month(pool: Pool) -> Fraction:
+    return Fraction(pool.price_micro_per_node_h * HOURS_PER_MONTH)
 
 
 def _power(scenario: Scenario) -> Weigh:
-    pue_ppm = scenario.budget.pue_ppm
-    return lambda pool: Fraction(pool.gpu.tdp_w * pool.gpus_per_node * pue_ppm, 1_000) if pool else Fraction(0)
+    return lambda pool: Fraction(pool.gpu.tdp_w * pool.gpus_per_node * scenario.budget.pue_ppm, 1_000)
 
 
 def _amount(per_node: dict[str, Fraction]) -> Weigh:
-    return lambda pool: per_node.get(pool.name, Fraction(0)) if pool else Fraction(0)
+    return lambda pool: per_node.get(pool.name, Fraction(0))
 
 
-def least_sum(scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline: float) -> Fraction | None:
-    """The least weighted sum of nodes of any plan; None without a plan, or without an answer in time."""
-    program, scale = _weighed(build_program(scenario, table), scenario, weigh)
+def _once(scenario: Scenario, path: str) -> Fraction:
+    """What a move counts in a limit: money in that of the horizon, else nothing."""
+    return Fraction(scenario.change.micro_per_replica if path == "budget.total" else 0)
+
+
+def least_sum(
+    scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline: float, move: Fraction = Fraction(0)
+) -> Fraction | None:
+    """The least weighted sum of nodes, and of replicas that move, of any plan; None without a plan, or without an
+    answer in time."""
+    program, scale = _weighed(build_program(scenario, table), scenario, weigh, move)
     if demands_without_column(program):
         return None
     session = Session(program, "auto", 0, deadline, lambda _: None)
@@ -148,9 +149,9 @@ def least_sum(scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline:
     return Fraction(sum(count * pool.cost for count, pool in nodes), scale)
 
 
-def _weighed(program: Program, scenario: Scenario, weigh: Weigh) -> tuple[Program, int]:
+def _weighed(program: Program, scenario: Scenario, weigh: Weigh, move: Fraction) -> tuple[Program, int]:
     """The program with the weights, scaled to integers, in the place of prices."""
-    weights = [weigh(scenario.inventory.get(pool.name)) for pool in program.pools]
+    weights = [move if pool.group is None else weigh(scenario.inventory[pool.name]) for pool in program.pools]
     scale = lcm(*(weight.denominator for weight in weights))
     pools = tuple(replace(pool, cost=int(w * scale)) for pool, w in zip(program.pools, weights, strict=True))
     return replace(program, pools=pools, objective=("cost",)), scale
