@@ -95,10 +95,11 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
 
 def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
     """The plan with what it hangs on: solved again at the other edge of the latency band, without presets that are
-    only allowed, without compression, and without prefix hits that need room."""
+    only allowed, without compression, without prefix hits that need room, and for the traffic as written."""
     from planner.plan.document import evidence_debt
     from planner.plan.edge import edge_of
     from planner.plan.hits import WithoutHits
+    from planner.plan.robustness import Robustness
     from planner.plan.value import IfWrong, PresetValue, compressed
 
     start = time.perf_counter()
@@ -115,10 +116,22 @@ def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
     if first.decision is not None and any(traffic.prefix for traffic in first.scenario.traffic.values()):
         plan = _solved(_without_hits(first.scenario), options, file).document()
         dry = WithoutHits(plan.status, plan.totals.cost_per_month if plan.totals else None)
-    if edge is None and wrong is None and dry is None and not values:
+    band = None
+    if first.scenario.robust is not None:
+        plan = _solved(replace(first.scenario, robust=None), options, file).document()
+        totals = plan.totals
+        band = Robustness(plan.status, totals.cost_per_month if totals else None, totals.gpus if totals else None)
+    if edge is None and wrong is None and dry is None and band is None and not values:
         return first
     seconds = {**first.run.seconds, "second solves": round(time.perf_counter() - start, 3)}
-    verdict = replace(first.verdict, if_wrong=wrong, preset_value=tuple(values), band_edge=edge, without_hits=dry)
+    verdict = replace(
+        first.verdict,
+        if_wrong=wrong,
+        preset_value=tuple(values),
+        band_edge=edge,
+        without_hits=dry,
+        robustness=band,
+    )
     return replace(first, verdict=verdict, run=replace(first.run, seconds=seconds))
 
 

@@ -57,6 +57,7 @@ MAX_REQUESTS_PER_DAY = 10**13
 MAX_POWER_MW = 10**13
 MAX_NODES = 1_000_000
 MAX_MONTHS = 36
+MAX_INCREASE_PPM = 10_000_000
 MAX_INTEGER = 2**31
 MAX_NUMBER = 10**15
 MAX_TEXT_CHARS = 40
@@ -222,6 +223,20 @@ def parse_growth_ppm(text: str) -> int:
         raise ValueError(f"{quote(text)} is not a growth; write it like 5%/mo, or one share a month of the horizon")
     ppm = parse_share_ppm(number, 0, PPM // 2)
     return -ppm if text.startswith("-") else ppm
+
+
+def parse_increase_ppm(text: str) -> int:
+    """How much more than written, in whole ppm; the sign is required.
+
+    >>> parse_increase_ppm("+20%")
+    200000
+    """
+    if not text.startswith("+"):
+        raise ValueError(f"{quote(text)} is not an increase; write how much more, like +20%")
+    ppm = parse_share_ppm(text.removeprefix("+"), 0, MAX_INCREASE_PPM**2)
+    if ppm > MAX_INCREASE_PPM:
+        raise ValueError(f"{quote(text)} is outside its range; write +0% to +{format_ppm(MAX_INCREASE_PPM)}")
+    return ppm
 
 
 def parse_months(text: str) -> int:

@@ -27,6 +27,7 @@ from planner.candidates.settings import configurations
 from planner.candidates.types import Candidate, CandidateTable, Config, DemandItem, MemoryRow, Rejection, Shape
 from planner.catalog.types import Bottleneck, GpuFacts, Refusal
 from planner.scenario.fleet import Running
+from planner.scenario.robust import worst
 from planner.scenario.types import ModelSpec, ReplicaLimits, Scenario
 
 Offered = Callable[[Config], bool]
@@ -88,13 +89,14 @@ def _read(scenario: Scenario, model: ModelSpec, items: tuple[DemandItem, ...], o
 
 
 def build_table(scenario: Scenario, known: Evaluations | None = None, offered: Offered | None = None) -> CandidateTable:
-    """The finite table that the constraint program chooses from.
+    """The finite table that the constraint program chooses from, at the worst of the scenario's band.
 
     Args:
         scenario: The scenario.
         known: What was evaluated for other tables; it grows.
         offered: Which configurations may be chosen.
     """
+    scenario = worst(scenario)
     items, demands = demand_items(scenario)
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []

@@ -105,7 +105,7 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
     if plan.status != "infeasible":
         return Verdict(
             plan.status, stages, (), plan.bounds, plan.if_wrong, plan.preset_value, plan.band_edge, plan.certificate,
-            plan.without_hits,
+            plan.without_hits, plan.robustness,
         )  # fmt: skip
     return Verdict(
         plan.status,
@@ -114,6 +114,7 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
         plan.bounds,
         band_edge=plan.band_edge,
         certificate=plan.certificate,
+        robustness=plan.robustness,
     )
 
 

@@ -39,6 +39,7 @@ from planner.plan.diff_types import (
 from planner.plan.guardrails import guardrails
 from planner.plan.margins import eaten, margins
 from planner.plan.money import money, ppm
+from planner.plan.robustness import robust_notes
 from planner.plan.rollout import rollout
 from planner.plan.types import Plan
 
@@ -217,6 +218,11 @@ def _notes(base: Plan, head: Plan, costs: MoneyChange, rows: tuple[Margin, ...])
         if plan.status in ("feasible", "unknown"):
             notes.append(f"the {word} is not proved optimal ({plan.run.proof}); part of the change may be the solver's")
     notes += _retimed(base, head)
+    if base.robustness != head.robustness:
+        notes += [
+            f"{word}: {'; '.join(robust_notes(plan)) or 'no band, the plan holds for the traffic as written'}"
+            for word, plan in (("base", base), ("head", head))
+        ]
     if base.scenario.name != head.scenario.name:
         notes.append(f"the two sides are different scenarios: {base.scenario.name} and {head.scenario.name}")
     if base.scenario.currency != head.scenario.currency:

@@ -20,6 +20,7 @@ from planner.plan.limits import limit_rows
 from planner.plan.losses import after_losses
 from planner.plan.money import ppm
 from planner.plan.moves import MOVED, Moves, moves_of, nearness, pays_moves
+from planner.plan.robustness import Robustness, robustness
 from planner.plan.running import Moment, deployments_of, names_of
 from planner.plan.time import Bought, money_rows, over_time, pools_over_time, tokens_over_time, totals_over_time
 from planner.plan.types import (
@@ -69,6 +70,7 @@ class Verdict:
     band_edge: BandEdge | None = None
     certificate: Certificate = NOT_SIMULATED
     without_hits: WithoutHits | None = None
+    robustness: Robustness | None = None
 
 
 def build_plan(
@@ -92,6 +94,7 @@ def build_plan(
             FORMAT_VERSION, verdict.status, None, (), None, {}, {}, (), {}, verdict.conflicts, rejected, counts,
             evidence(scenario, (), table), warnings(scenario, (), verdict.bounds), certificate, bare, "", run,
             assumptions(scenario), dict(verdict.bounds), band_edge=band_edge(verdict.band_edge, {}, None),
+            robustness=robustness(verdict.robustness, None),
         )  # fmt: skip
     shown = _shown(scenario, table, decision)
     stages = _stages(scenario, shown, verdict)
@@ -127,6 +130,7 @@ def build_plan(
         band_edge=band_edge(verdict.band_edge, shown.deployments, shown.totals),
         without_hits=dry,
         moves=shown.moves,
+        robustness=robustness(verdict.robustness, shown.totals),
     )
 
 

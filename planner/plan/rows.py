@@ -12,11 +12,14 @@ from fractions import Fraction
 from planner.catalog.parallel import parse_parallel
 from planner.plan.certificate import broken_certificate
 from planner.plan.edge import broken_edge
+from planner.plan.hits import broken_hits
 from planner.plan.limits import promised_shares
 from planner.plan.moves import broken_moves, moves_of
+from planner.plan.robustness import broken_robustness
 from planner.plan.time_rows import broken_losses, broken_over_time
 from planner.plan.types import Plan
 from planner.plan.value import broken_values
+from planner.scenario.robust import worst
 from planner.scenario.types import HOURS_PER_MONTH
 from planner.traffic.lengths import class_lengths
 
@@ -29,9 +32,10 @@ _MONEY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 def broken_rows(plan: Plan) -> list[Broken]:
     """All rows that do not hold; empty for a sound plan and for one without deployments."""
     if plan.status in ("infeasible", "unknown"):
-        return [*_bounds(plan), *_certificate(plan)]
+        return [*_bounds(plan), *_certificate(plan), *broken_robustness(plan)]
     rows = broken_over_time(plan, _one_situation) if plan.time else [*_one_situation(plan), *broken_losses(plan)]
-    return [*rows, *_proof(plan), *_bounds(plan), *_certificate(plan), *broken_values(plan), *broken_edge(plan)]
+    second_solves = (*broken_values(plan), *broken_edge(plan), *broken_hits(plan), *broken_robustness(plan))
+    return [*rows, *_proof(plan), *_bounds(plan), *_certificate(plan), *second_solves]
 
 
 def _one_situation(plan: Plan) -> Iterator[Broken]:
@@ -61,7 +65,7 @@ def _demand(plan: Plan) -> Iterator[Broken]:
             flows[route.class_name].append((*route.prompt_tokens, route.share))
             if route.share < 0:
                 yield f"deployments.{name}.routing.{route.item}.share", _short(route.share), "a share of at least 0"
-    for name, traffic in sorted(plan.scenario.traffic.items()):
+    for name, traffic in sorted(worst(plan.scenario).traffic.items()):
         lengths = class_lengths(traffic)
         for tokens in (tokens for tokens, _ in lengths.prompts) if lengths else (0,):
             total = sum((share for low, high, share in flows[name] if low <= tokens <= high), Fraction(0))

@@ -20,7 +20,16 @@ from planner.plan.types import Deployment, Plan
 from planner.scenario.types import Scenario, TraceUse, TrafficClass
 from planner.traffic.joint import pairs_of
 from planner.traffic.trace_use import rates_of
-from planner.units import MAX_BYTES, MAX_DURATION_US, MAX_INTEGER, MAX_MICRO_MONEY, MAX_NODES, MAX_TOKENS, PPM
+from planner.units import (
+    MAX_BYTES,
+    MAX_DURATION_US,
+    MAX_INCREASE_PPM,
+    MAX_INTEGER,
+    MAX_MICRO_MONEY,
+    MAX_NODES,
+    MAX_TOKENS,
+    PPM,
+)
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the row allows."""
@@ -226,6 +235,9 @@ def _ranges(scenario: Scenario) -> Iterator[tuple[str, int, int, int]]:
     yield "reserve.kv_headroom_ppm", reserve.kv_headroom_ppm, 0, PPM - 1
     yield "reserve.spare_nodes", reserve.spare_nodes, 0, MAX_INTEGER
     yield "reserve.spare_replicas", reserve.spare_replicas, 0, MAX_INTEGER
+    if scenario.robust is not None:
+        yield "robust.traffic_ppm", scenario.robust.traffic_ppm, 0, MAX_INCREASE_PPM
+        yield "robust.context_tail_ppm", scenario.robust.context_tail_ppm, 0, MAX_INCREASE_PPM
     yield "budget.pue_ppm", scenario.budget.pue_ppm, PPM, MAX_MICRO_MONEY
     for name, pool in scenario.inventory.items():
         path = f"inventory.{name}"
@@ -261,6 +273,7 @@ def _ranges(scenario: Scenario) -> Iterator[tuple[str, int, int, int]]:
         yield f"{path}.reusable_prefix_ppm", traffic.reusable_prefix_ppm, 0, PPM
         yield f"{path}.rejected_at_most_ppm", traffic.rejected_at_most_ppm, 0, PPM
         yield f"{path}.cut_short_at_most_ppm", traffic.cut_short_at_most_ppm, 0, PPM
+        yield f"{path}.prompt_tail_ppm", traffic.prompt_tail_ppm, 0, 0
         for region, time_us in traffic.latency_us:
             yield f"{path}.latency_us.{region}", time_us, 0, MAX_DURATION_US
         yield f"{path}.peak_rps", 1 if traffic.peak_rps > 0 else 0, 1, 1

@@ -11,8 +11,9 @@ from fractions import Fraction
 
 from planner.candidates.situations import situations
 from planner.plan.types import AfterLoss, Deployment, LoadRow, Plan
+from planner.scenario.robust import worst
 from planner.scenario.types import Pool, Scenario
-from planner.traffic.lengths import histogram
+from planner.traffic.lengths import class_lengths
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the row allows."""
@@ -132,7 +133,7 @@ def _gone(scenario: Scenario, deployment: Deployment, where: str, nodes: int | N
 
 def _served(path: str, plan: Plan, after: AfterLoss) -> Iterator[Broken]:
     """Every prompt length is served or shed, and no class sheds more than it may."""
-    for name, traffic in sorted(plan.scenario.traffic.items()):
+    for name, traffic in sorted(worst(plan.scenario).traffic.items()):
         flows = [
             (*route.prompt_tokens, route.share)
             for left in after.deployments.values()
@@ -140,8 +141,8 @@ def _served(path: str, plan: Plan, after: AfterLoss) -> Iterator[Broken]:
             if route.class_name == name
         ]
         flows += [(*_prompts(item), share) for item, share in after.shed_items.items() if _class_of(item) == name]
-        lengths = [tokens for tokens, _ in histogram(traffic.input_tokens)] if traffic.input_tokens else [0]
-        for tokens in lengths:
+        lengths = class_lengths(traffic)
+        for tokens in (tokens for tokens, _ in lengths.prompts) if lengths else (0,):
             total = sum((share for low, high, share in flows if low <= tokens <= high), Fraction(0))
             if total != 1 or any(share < 0 for _, _, share in flows):
                 yield f"{path}.demand.{name}", f"{total} of the prompts of {tokens} tokens", "exactly 1, served or shed"

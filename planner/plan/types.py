@@ -17,6 +17,7 @@ from planner.plan.certificate import Certificate as Certificate
 from planner.plan.edge import BandEdge
 from planner.plan.hits import WithoutHits
 from planner.plan.moves import Moves
+from planner.plan.robustness import Robustness
 from planner.plan.value import IfWrong, PresetValue
 from planner.scenario.types import Scenario
 
@@ -394,3 +395,5 @@ class Plan:
     """Replicas that start and stop, from the fleet that runs and from that of `solve --near`."""
     as_is: AsIs | None = None
     """Where a fleet runs today: what it keeps and breaks of this scenario, left as it is."""
+    robustness: Robustness | None = None
+    """With a band of `robust`: the plan without it, and what holding in it costs."""

@@ -13,6 +13,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
 from planner.plan.regions import served_in
+from planner.plan.robustness import robust_notes
 from planner.plan.types import Plan
 from planner.report.assumed import bound_text
 from planner.report.band_edge import edge_lines
@@ -48,6 +49,7 @@ def plan_csv(plan: Plan) -> str:
     ]
     rows += [*_time(plan), *_losses(plan), *_assumed(plan), *_bounds(plan)]
     rows += [{"section": "band edge", "name": "band edge", "note": line} for line in edge_lines(plan)]
+    rows += [*_robust(plan)]
     rows += [
         {"section": "conflict", "name": each.path, "note": "; ".join(filter(None, (each.message, each.repair)))}
         for each in plan.conflicts
@@ -217,6 +219,19 @@ def _bounds(plan: Plan) -> Iterable[Row]:
             "limit": money(bound.high_cost_per_month),
             "unit": f"{plan.scenario.currency}/month",
             "note": bound_text(bound),
+        }
+
+
+def _robust(plan: Plan) -> Iterable[Row]:
+    """The plan stands at `limit`, the cost in the whole band; `used` is that of the traffic as written."""
+    if plan.robustness is not None:
+        yield {
+            "section": "robust",
+            "name": "robust",
+            "used": money(plan.robustness.cost_per_month),
+            "limit": money(plan.totals.cost_per_month if plan.totals else None),
+            "unit": f"{plan.scenario.currency}/month",
+            "note": "; ".join(robust_notes(plan)),
         }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Literal
 
+from planner.plan.robustness import robust_notes
 from planner.plan.types import Deployment, Plan, Promise
 from planner.report import numbers
 from planner.report.assumed import bound_text
@@ -48,6 +49,7 @@ def plan_markdown(plan: Plan) -> str:
     parts += [
         _certificate(plan),
         _edge(plan),
+        _robust(plan),
         _assumed(plan),
         _bounds(plan),
         _rejected(plan),
@@ -125,6 +127,11 @@ def _regions(plan: Plan) -> str:
 def _edge(plan: Plan) -> str:
     lines = [f"- {_text(line)}" for line in edge_lines(plan)]
     return "\n".join(["## At the other edge of the band\n", *lines]) + "\n" if lines else ""
+
+
+def _robust(plan: Plan) -> str:
+    lines = [f"- {_text(line)}" for line in robust_notes(plan)]
+    return "\n".join(["## What the band costs\n", *lines]) + "\n" if lines else ""
 
 
 def _promises(plan: Plan) -> str:

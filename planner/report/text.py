@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from rich.text import Text
 
+from planner.plan.robustness import robust_notes
 from planner.plan.types import Assumption, Deployment, LimitRow, Plan, Promise, RejectedChoice
 from planner.report import numbers
 from planner.report.band_edge import edge_lines
@@ -49,6 +50,7 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
     parts.append(indented("presets", value_lines(plan), columns))
     parts.append(indented("to show", debt_lines(plan), columns))
     parts.append(indented("band", edge_lines(plan), columns))
+    parts.append(indented("robust", robust_notes(plan), columns))
     parts.append(indented("assumed", [assumption_text(row) for row in plan.assumptions], columns))
     parts.append(indented("replay", certificate_lines(plan), columns))
     parts.append(_warnings(plan, columns))

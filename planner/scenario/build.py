@@ -8,7 +8,7 @@ from typing import cast
 from planner.catalog.latency import Performance
 from planner.scenario.blocks.fleet import ChangeBlock
 from planner.scenario.blocks.inventory import PoolBlock
-from planner.scenario.blocks.reserve import CalendarBlock, ReserveBlock, SpareBlock
+from planner.scenario.blocks.reserve import CalendarBlock, ReserveBlock, RobustBlock, SpareBlock
 from planner.scenario.blocks.rules import BudgetBlock, CompressionBlock, GuardrailBlock, PerformanceBlock
 from planner.scenario.build_fleet import build_change, build_running
 from planner.scenario.build_models import build_model
@@ -28,6 +28,7 @@ from planner.scenario.types import (
     Objective,
     Pool,
     Reserve,
+    Robust,
     Scenario,
 )
 from planner.units import DURATION_UNITS_US, HOUR_US, PPM
@@ -63,6 +64,7 @@ def build_scenario(block: ScenarioBlock, root: MapNode, lookup: Lookup) -> Scena
         calendar=calendar,
         current={name: build_running(name, running) for name, running in (block.current or {}).items()},
         change=build_change(block.change or ChangeBlock()),
+        robust=_robust(block.robust or RobustBlock()),
     )
 
 
@@ -102,6 +104,12 @@ def _reserve(block: ReserveBlock) -> Reserve:
         spare_replicas=spare.replicas or 0,
         survive=tuple((block.survive or {}).items()),
     )
+
+
+def _robust(block: RobustBlock) -> Robust | None:
+    """The band; none where nothing may be off."""
+    robust = Robust(block.traffic or 0, block.context_tail or 0)
+    return robust if robust.traffic_ppm or robust.context_tail_ppm else None
 
 
 def _compression(block: CompressionBlock) -> CompressionPolicy:

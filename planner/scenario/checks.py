@@ -113,6 +113,7 @@ def check(root: MapNode, lookup: Lookup, findings: Findings) -> None:
     for name, entry in child_map(root, "limits").items():
         _check_limit(f"limits.{shorten(name, 64)}", entry, pools, findings)
     _check_spare(root, findings)
+    _check_robust(root, findings)
     check_time(root, findings)
     check_losses(root, findings)
     check_regions(root, findings)
@@ -258,6 +259,13 @@ def _check_spare(root: MapNode, findings: Findings) -> None:
     elif isinstance(child(root, "reserve", "spare"), MapNode) and not spare:
         place = child_map(root, "reserve")["spare"].key_place
         findings.add(place, "KV407", "reserve.spare: nothing is named; write {nodes: 1} or {replicas: 1}")
+
+
+def _check_robust(root: MapNode, findings: Findings) -> None:
+    band = child(root, "robust")
+    if isinstance(band, MapNode) and not {"traffic", "context_tail"} & set(band.entries):
+        message = "robust: no band is named; write {traffic: +20%}, {context_tail: +30%} or both, or drop it"
+        findings.add(root.entries["robust"].key_place, "KV453", message)
 
 
 def _check_guardrail(path: str, entry: Entry, root: MapNode, findings: Findings) -> None:

@@ -75,6 +75,7 @@ CODES: dict[str, str] = {
     "KV462": "a running fleet that its pool cannot hold",
     "KV463": "a running fleet that does not say what its model asks for",
     "KV464": "a change of no fleet",
+    "KV453": "a band of nothing",
     "KV501": "a word for later",
     "KV502": "weights that are not supported yet",
     "KV503": "a parallel shape that is not supported yet",

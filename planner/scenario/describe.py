@@ -68,6 +68,7 @@ _TYPES = """## Types
 | request rate | `18 req/s` | req/s, req/min, req/h |
 | requests a day | `200_000/day` | |
 | share | `0.5%` | no finer than 0.0001% |
+| increase | `+20%` | above what is written |
 | growth | `5%/mo`, `[100%, 105%]` | a month; or shares of the written rates, one a month |
 | months | `12mo`, `1y` | whole months, up to 36 |
 | part of the week | `Mon-Fri 08:00-20:00`, `rest` | an end at or before its start is on the next day |
@@ -138,6 +139,7 @@ _SECTIONS = (
     ("Calendar", "calendar", "CalendarBlock"),
     ("Limits", "limits.NAME", "LimitBlock"),
     ("Reserve", "reserve", "ReserveBlock"),
+    ("Robust", "robust", "RobustBlock"),
     ("Spare", "reserve.spare", "SpareBlock"),
     ("Compression", "compression", "CompressionBlock"),
     ("Latencies", "performance", "PerformanceBlock"),

@@ -446,6 +446,11 @@ MemoryPerGpu = Annotated[
 DraftMethod = Annotated[str, *_choice("draft", "mtp", "eagle", "ngram")]
 DraftTokens = Annotated[int, *_count(1, 64, "3")]
 TokensPerStep = Annotated[Fraction, *_decimal(_parse_tokens_per_step, "2.4")]
+Increase = Annotated[
+    int,
+    PlainValidator(partial(_read, "KV205", units.parse_increase_ppm, "+20%")),
+    _schema("increase", r"\+" + _NUMBER + " ?%", "+20%"),
+]
 Slowdown = Annotated[int, *_share(1, 100 * units.PPM, "12%")]
 PrefixRouting = Annotated[str, *_choice("routing", "random", "prefix_aware")]
 Confidence = Annotated[str, *_choice("confidence", "p50", "p90")]

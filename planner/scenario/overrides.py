@@ -26,7 +26,7 @@ NAMED_BLOCKS = ("models", "traffic", "inventory", "limits", "guardrails", "curre
 """Blocks whose keys are the user's own names: an override never adds to them."""
 FIXED_KEYS = ("kvplan", "extends", "what_if")
 """Keys that describe the file itself."""
-ADDED_KEYS = ("name", "owner", "horizon", "reserve", "compression", "budget", "objective", "change")
+ADDED_KEYS = ("name", "owner", "horizon", "reserve", "robust", "compression", "budget", "objective", "change")
 """Top-level keys that an override may add."""
 
 

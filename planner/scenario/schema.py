@@ -15,7 +15,7 @@ from planner.scenario.blocks.base import Block
 from planner.scenario.blocks.fleet import ChangeBlock, RunningBlock
 from planner.scenario.blocks.inventory import LimitBlock, PoolBlock
 from planner.scenario.blocks.models import ModelBlock
-from planner.scenario.blocks.reserve import CalendarBlock, ReserveBlock
+from planner.scenario.blocks.reserve import CalendarBlock, ReserveBlock, RobustBlock
 from planner.scenario.blocks.rules import BudgetBlock, CompressionBlock, GuardrailBlock, PerformanceBlock
 from planner.scenario.blocks.traffic import ClassBlock
 from planner.scenario.fields import (
@@ -60,6 +60,8 @@ class ScenarioBlock(Block):
     """Quotas and other linear limits over nodes, by name."""
     reserve: ReserveBlock | None = None
     """What is kept free."""
+    robust: RobustBlock | None = None
+    """How far traffic may be off; the plan says what that costs. The default is not at all."""
     compression: CompressionBlock | None = None
     """Which KV presets may be used."""
     performance: PerformanceBlock | None = None

@@ -258,6 +258,8 @@ class TrafficClass:
     prefix: PrefixUse | None = None
     regions: tuple[str, ...] = ()
     latency_us: tuple[tuple[str, int], ...] = ()
+    prompt_tail_ppm: int = 0
+    """Not written by the user: how much longer long prompts are at the worst of the band of `robust`."""
 
 
 @dataclass(frozen=True)
@@ -334,6 +336,14 @@ class Budget:
     total_micro: int | None = None
 
 
+@dataclass(frozen=True)
+class Robust:
+    """The band in which a plan must hold: up to so much more traffic than written, and so much longer long prompts."""
+
+    traffic_ppm: int = 0
+    context_tail_ppm: int = 0
+
+
 Objective = Literal["cost", "gpus", "quality_loss"]
 
 
@@ -398,6 +408,7 @@ class Scenario:
     """Not written by the user: the fleet of a plan that `solve --near` stays close to."""
     as_is: bool = False
     """Not written by the user: `solve --as-is` sets it. Exactly the replicas of `current` run."""
+    robust: Robust | None = None
 
     @property
     def monthly(self) -> bool:

@@ -20,7 +20,6 @@ from planner.units import quote, shorten
 LATER_WORDS: dict[str, str] = {
     "availability": "leave it out; reserve.survive plans for nodes that are taken away",
     "reclaim": "leave it out; reserve.survive plans for nodes that are taken away",
-    "robust": "give reserve.confidence",
     "zones": "give reserve.spare",
     "kv_offload": "leave it out",
     "roles": "leave it out; prefill and decode share a replica",

@@ -21,6 +21,7 @@ from planner.scenario.types import (
     ModelSpec,
     Place,
     Pool,
+    Robust,
     Scenario,
     Speculative,
     TraceUse,
@@ -77,6 +78,7 @@ def _scenario(scenario: Scenario) -> dict[str, Tree]:
             "spare": spare,
             **_given(survive={name: "all" if lost is None else _count(lost) for name, lost in reserve.survive}),
         },
+        robust=None if scenario.robust is None else _robust(scenario.robust),
         compression=_given(
             policy=compression.policy, allow=list(compression.allow), allow_proxy=_flag(compression.allow_proxy)
         ),
@@ -123,6 +125,11 @@ def _model(model: ModelSpec) -> dict[str, Tree]:
         ),
         **common,
     )
+
+
+def _robust(robust: Robust) -> dict[str, Tree]:
+    parts = {"traffic": robust.traffic_ppm, "context_tail": robust.context_tail_ppm}
+    return {key: f"+{share(ppm)}" for key, ppm in parts.items() if ppm}
 
 
 def _adjust(adjust: Adjust) -> dict[str, Tree]:

@@ -12,13 +12,14 @@ import numpy as np
 from planner.errors import Diagnostic, InputError
 from planner.plan.time_view import shown_alone
 from planner.plan.types import Plan
+from planner.scenario.robust import worst
 from planner.scenario.types import TraceUse
 from planner.simulate.fleet import Fleet, Node, fleet_of
 from planner.simulate.judge import verdicts
 from planner.simulate.measure import measured
 from planner.simulate.replay import FOREVER, Failure, Run, replay
 from planner.simulate.router import Policy
-from planner.simulate.stream import MEASURED_S, WARM_UP_S, Stream, generated, replayed
+from planner.simulate.stream import MEASURED_S, WARM_UP_S, Stream, generated, longer, replayed
 from planner.simulate.types import Simulation
 from planner.traffic.trace import Trace, read_trace
 from planner.traffic.trace_use import windowed
@@ -59,12 +60,13 @@ class Answer:
 
 
 def simulate(plan: Plan, question: Question, source: str, progress: Progress | None = None) -> Answer:
-    """Replays a plan once for every seed; of a plan over time its costliest situation.
+    """Replays a plan once for every seed; of a plan over time its costliest situation, of a band its worst end.
 
     Raises:
         InputError: a trace cannot be read, a class or node is not in the plan, or there is nothing to replay.
     """
     plan = shown_alone(plan)
+    plan = replace(plan, scenario=worst(plan.scenario))
     fleet = _fleet(plan, source)
     traces = _traces(plan, fleet, question, source)
     _sane(plan, fleet, traces, question, source)
@@ -160,7 +162,8 @@ def _traces(plan: Plan, fleet: Fleet, question: Question, source: str) -> dict[s
             found[name] = replayed(trace, name, scale=question.scale, reusable_ppm=reusable)
         elif traffic.trace is not None and not question.generate:
             trace = _planned_from(plan, traffic.trace, name, source)
-            found[name] = replayed(trace, name, scale=float(traffic.trace.scale), reusable_ppm=reusable)
+            stream = replayed(trace, name, scale=float(traffic.trace.scale), reusable_ppm=reusable)
+            found[name] = longer(stream, traffic) if traffic.prompt_tail_ppm else stream
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from planner.scenario.types import TrafficClass
 from planner.traffic.lengths import ClassLengths, Histogram, class_lengths
+from planner.traffic.tail import stretched
 from planner.traffic.trace import Trace
 
 FloatArray = NDArray[np.float64]
@@ -95,6 +96,18 @@ def replayed(trace: Trace, class_name: str, *, scale: float = 1.0, reusable_ppm:
         hashes=hashes,
         hash_tokens=blocks.block_tokens if blocks is not None else 0,
     )
+
+
+def longer(stream: Stream, traffic: TrafficClass) -> Stream:
+    """A trace with the longer prompts of a band: each request by the part of the distribution that it stands in.
+
+    What is added to a prompt is new: no hash says that it was seen before.
+    """
+    tokens, places, counts = np.unique(stream.prompt_tokens, return_inverse=True, return_counts=True)
+    after = stretched(list(zip(tokens.tolist(), counts.tolist(), strict=True)), traffic.prompt_tail_ppm)
+    prompts = np.array([prompt for prompt, _ in after], dtype=np.int64)[places]
+    share = f"{traffic.prompt_tail_ppm / 10_000:g}%"
+    return replace(stream, prompt_tokens=prompts, source=f"{stream.source}, long prompts {share} longer")
 
 
 def _drawn_pairs(lengths: ClassLengths, count: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:

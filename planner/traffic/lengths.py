@@ -8,7 +8,7 @@ exactly. Where lengths come from a trace, each prompt length has its own outputs
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from itertools import chain, pairwise
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from planner.scenario.types import Lengths, TrafficClass
 from planner.traffic.joint import in_ppm, pairs_of
+from planner.traffic.tail import stretched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,6 +147,13 @@ def histogram(lengths: Lengths) -> Histogram:
 
 def class_lengths(traffic: TrafficClass) -> ClassLengths | None:
     """The lengths of a class: of its trace, or of its percentiles; None where a capacity table stands for them."""
+    found = _written_lengths(traffic)
+    if found is None or not traffic.prompt_tail_ppm:
+        return found
+    return replace(found, prompts=stretched(found.prompts, traffic.prompt_tail_ppm))
+
+
+def _written_lengths(traffic: TrafficClass) -> ClassLengths | None:
     if traffic.trace is not None:
         return None if traffic.trace.facts is None else trace_lengths(traffic.trace.facts.lengths)
     if traffic.input_tokens is None or traffic.output_tokens is None:

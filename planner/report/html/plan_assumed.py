@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.plan.robustness import robust_notes
 from planner.plan.types import Plan
 from planner.report import numbers
 from planner.report.assumed import bound_text
@@ -14,11 +15,13 @@ from planner.report.html.blocks import Align, Cell, Section, Table, table
 def assumed(plan: Plan, most: int) -> Section | None:
     """Nothing where a plan rests on predictions and facts alone."""
     tables = [*_adjustments(plan, most), *_bounds(plan, most), *_edge(plan, most)]
-    if not tables:
+    texts = tuple(f"{line[0].upper()}{line[1:]}." for line in robust_notes(plan))
+    if not tables and not texts:
         return None
     return Section(
         "assumed",
         "What was assumed",
+        texts=texts,
         tables=tuple(tables),
         origin="These are lines of the scenario and the files that they name, in every figure; "
         "bounds and the other edge are second solves.",

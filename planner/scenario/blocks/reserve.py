@@ -1,4 +1,4 @@
-"""What is kept free, and the week that rates and nodes follow."""
+"""What is kept free, the band in which a plan must hold, and the week that rates and nodes follow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from planner.scenario.fields import (
     Confidence,
     Count,
     HeadroomShare,
+    Increase,
     KeyName,
     LostNodes,
     PeriodSpans,
@@ -52,3 +53,13 @@ class ReserveBlock(Block):
     survive: Annotated[dict[KeyName, LostNodes], Field(min_length=1)] | None = None
     """Losses, one at a time, after which the rest keeps all promises: nodes of a pool (`1 node`), or `all` of a pool or
     of a region, by the name of the pool or region; the default is none."""
+
+
+class RobustBlock(Block):
+    """How far traffic may be off, upwards: the plan keeps every promise up to there. At least one of both."""
+
+    traffic: Increase | None = None
+    """How much more of every class may come than its rates say; the default is +0%."""
+    context_tail: Increase | None = None
+    """How much longer long prompts may be than written: p99 and the maximum by so much, the median not at all; the
+    default is +0%."""
