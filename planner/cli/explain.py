@@ -22,6 +22,7 @@ FORMATS = ("table", "json", "md")
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value; `*` matches one level.")
 @click.option("--what-if", "what_if", multiple=True, metavar="NAME", help="Apply a what_if block of the file.")
 @click.option("--conflicts", default=5, show_default=True, type=click.IntRange(1, 100), help="Most conflicts to find.")
+@click.option("--all", "every", is_flag=True, help="Every line and step of a plan, not only the likely ones.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the document to a file.")
 @click.option(
@@ -39,6 +40,7 @@ def explain(
     sets: tuple[str, ...],
     what_if: tuple[str, ...],
     conflicts: int,
+    every: bool,
     form: str,
     output: str | None,
     time_limit: float,
@@ -49,16 +51,20 @@ def explain(
     A conflict is a smallest set of lines without a plan. A repair changes lines of one kind alone; it is planned again
     and given as what to `--set`.
 
+    With a plan: the lines that bind, without which it would cost less, and what one more node, request, millisecond or
+    point of each line is worth, each by planning again.
+
     \b
     Examples:
       kvplan explain scenarios/prod.yaml --set "traffic.chat.peak=60 req/s"
       kvplan explain plan.json --format json -o reasons.json
     """
+    from planner.explain.hangs import About
     from planner.explain.session import Question, explain
 
     if output is not None:
         check_target(output, files_of_side(file))
-    question = Question(conflicts, time_limit)
+    question = Question(conflicts, time_limit, About(every))
     answer = explain(file, question, sets, what_if, progress_for(quiet) or (lambda _: None))
     clear_progress()
     text = rendered(answer, form)

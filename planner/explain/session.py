@@ -8,10 +8,11 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.explain.conflicts import Conflicts, Found, conflicts
+from planner.explain.hangs import DEFAULT, About, hangs
 from planner.explain.lines import lines_of
 from planner.explain.probes import OutOfTime, Probes
 from planner.explain.repairs import repairs
@@ -32,6 +33,7 @@ class Question:
 
     conflicts: int = MOST_CONFLICTS
     time_limit_s: float = 300.0
+    about: About = DEFAULT
 
 
 def explain(
@@ -55,8 +57,20 @@ def explain(
         except OutOfTime:
             return _answer(source, "unknown", start, unfinished=("whether there is a plan",))
         if has_plan:
-            return _answer(source, "feasible", start)
+            return _with_plan(probes, question, start)
         return _infeasible(probes, question, start)
+
+
+def _with_plan(probes: Probes, question: Question, start: float) -> Answer:
+    scenario = probes.source.scenario
+    found = hangs(scenario, probes.lines, probes.tables, question.about, probes.deadline, probes.progress)
+    return replace(
+        _answer(probes.source, found.status, start),
+        cost_per_month=found.cost_per_month,
+        binding=found.binding,
+        worth=found.worth,
+        unfinished=found.unfinished,
+    )
 
 
 def _infeasible(probes: Probes, question: Question, start: float) -> Answer:
@@ -117,6 +131,6 @@ def _answer(
         None,
         conflicts,
         repairs,
-        unfinished,
-        round(time.monotonic() - start, 3),
+        unfinished=unfinished,
+        seconds=round(time.monotonic() - start, 3),
     )

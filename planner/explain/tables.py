@@ -12,6 +12,7 @@ from fractions import Fraction
 from math import ceil
 
 from planner.candidates import Candidate, CandidateTable, build_table
+from planner.candidates.table import Evaluations, Offered
 from planner.candidates.types import Demand, DemandItem, ItemLoad
 from planner.scenario.types import Budget, ModelSpec, Pool, ReplicaLimits, Reserve, Scenario, TrafficClass
 
@@ -24,21 +25,24 @@ class Tables:
 
     base: Scenario
     kept: list[tuple[Scenario, CandidateTable]] = field(default_factory=list)
+    evaluations: Evaluations = field(default_factory=Evaluations)
 
-    def table(self, scenario: Scenario) -> CandidateTable:
-        """The candidate table of a version."""
-        parts = [self._of_model(scenario, name) for name in sorted(scenario.models)]
+    def table(self, scenario: Scenario, offered: Offered | None = None) -> CandidateTable:
+        """The candidate table of a version; with `offered`, of these configurations only."""
+        parts = [self._of_model(scenario, name, offered) for name in sorted(scenario.models)]
         return _scaled(_joined(parts), self.base, scenario)
 
     def has(self, scenario: Scenario) -> bool:
         """Whether the table of a version needs no physics that was not evaluated before."""
         return all(self._known(self._part(scenario, name)) is not None for name in scenario.models)
 
-    def _of_model(self, scenario: Scenario, name: str) -> CandidateTable:
+    def _of_model(self, scenario: Scenario, name: str, offered: Offered | None) -> CandidateTable:
         part = self._part(scenario, name)
+        if offered is not None:
+            return build_table(part, self.evaluations, offered)
         found = self._known(part)
         if found is None:
-            found = build_table(part)
+            found = build_table(part, self.evaluations)
             self.kept.append((part, found))
         return found
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from planner.explain.reasons import Binding, Worth
+
 EXPLAIN_FORMAT_VERSION = "1.0"
 
 Family = Literal["traffic", "promises", "models", "stock", "limits", "budget", "reserve"]
@@ -78,5 +80,7 @@ class Answer:
     cost_per_month: str | None
     conflicts: tuple[Conflict, ...] = ()
     repairs: tuple[Repair, ...] = ()
+    binding: tuple[Binding, ...] = ()
+    worth: tuple[Worth, ...] = ()
     unfinished: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from planner.explain.types import Answer, Conflict, Repair
 from planner.report import numbers
+from planner.report.explain_plan import plan_parts
 from planner.report.layout import heading, indented, render, table_of
 
 MOST_CHARS = 60
@@ -26,6 +27,7 @@ def _parts(answer: Answer, columns: int) -> Iterator[str]:
         yield _conflict(number, conflict, columns)
     if answer.repairs:
         yield heading("smallest repairs, each family alone, each planned again") + "\n" + _repairs(answer, columns)
+    yield from plan_parts(answer, columns)
     yield indented("not finished", answer.unfinished, columns)
 
 

@@ -6,6 +6,7 @@ from planner.explain.types import Answer
 from planner.report import numbers
 from planner.report.escape import code, escape
 from planner.report.explain import changes, counted
+from planner.report.explain_plan import plan_markdown
 
 
 def explain_markdown(answer: Answer) -> str:
@@ -24,5 +25,6 @@ def explain_markdown(answer: Answer) -> str:
             text = "<br>".join(escape(each) for each in changes(repair)) or "none"
             rows.append(f"| {repair.family} | {text} | {escape(cost)} | {escape(repair.text)} |")
         parts.append("\n".join(rows))
+    parts += plan_markdown(answer)
     parts += [f"Not finished: {escape(text)}" for text in answer.unfinished]
     return "\n\n".join(parts) + "\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import gcd
 
+from planner.solver.exact import broken_integer_rows
 from planner.solver.infeasible import infeasible
 from planner.solver.objective import demands_without_column, too_large
 from planner.solver.program import NodeLimit, Program, Solution, Stage
@@ -23,12 +24,22 @@ from planner.solver.session import (
 )
 
 
-def least_cost(program: Program, *, deadline: float, seed: int = 0, backend: BackendName = "auto") -> Solution:
+def least_cost(
+    program: Program,
+    *,
+    deadline: float,
+    low: int | None = None,
+    high: int | None = None,
+    seed: int = 0,
+    backend: BackendName = "auto",
+) -> Solution:
     """The least cost, after the objectives that come before it; a plan of that cost, without its routing.
 
     Args:
         program: The program; objectives behind cost are not looked at.
         deadline: When to stop, by `time.monotonic`.
+        low: A cost that no plan is below, where cost comes first.
+        high: The cost of a plan that exists. If none costs less, it is the answer, without replicas and nodes.
         seed: Seed of the backend.
         backend: Which solver searches.
 
@@ -43,13 +54,16 @@ def least_cost(program: Program, *, deadline: float, seed: int = 0, backend: Bac
         return Solution("unknown", proof="the program is searched in parts, which proves no cost")
     names = _up_to_cost(program)
     program = replace(program, objective=names)
-    floor = None
+    floor = low if names == ("cost",) else None
     if names == ("cost",) and any(limit.max_configurations is not None for limit in program.models):
         models = tuple(replace(limit, max_configurations=None) for limit in program.models)
-        first = _proved(Session(replace(program, models=models), backend, seed, deadline, _quiet))
-        if first.status != "optimal":
+        free = _at_least(replace(program, models=models), floor)
+        first = _proved(Session(free, backend, seed, deadline, _quiet))
+        if first.status != "optimal" or not broken_integer_rows(program, first.replicas, first.nodes):
             return first
         floor = first.stages[0].value
+        if floor == high:
+            return Solution("optimal", stages=first.stages, proof=first.proof)
         found = _proved(Session(at_most(program, "cost", floor), backend, seed, deadline, _quiet), opinion=False)
         if found.status != "infeasible":
             return found

@@ -106,7 +106,7 @@ def _in_pool(tasks: dict[int, Task], jobs: int, tell: Callable[[int], None]) -> 
     from multiprocessing import get_context
 
     rows: dict[int, Row] = {}
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_leave_with_parent)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=leave_with_parent)
     try:
         waiting: dict[Future[Row], int] = {pool.submit(solve_task, task): index for index, task in tasks.items()}
         tell(0)
@@ -116,13 +116,13 @@ def _in_pool(tasks: dict[int, Task], jobs: int, tell: Callable[[int], None]) -> 
                 rows[waiting.pop(future)] = future.result()
                 tell(len(rows))
     except BaseException:
-        _stop(pool)
+        stop(pool)
         raise
     pool.shutdown()
     return rows
 
 
-def _stop(pool: ProcessPoolExecutor) -> None:
+def stop(pool: ProcessPoolExecutor) -> None:
     """Ends the pool now: what is being solved is of no use to anybody."""
     processes: Iterable[object] = list((getattr(pool, "_processes", None) or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
@@ -132,7 +132,7 @@ def _stop(pool: ProcessPoolExecutor) -> None:
             terminate()
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
     """Ends this process when its parent has ended. Solvers run in C++ and would finish their work first."""
     import threading
     from multiprocessing import parent_process

@@ -1,0 +1,120 @@
+"""What a plan hangs on, for a terminal and as Markdown: the same rows in both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.text import Text
+
+from planner.explain.reasons import Binding, Worth
+from planner.explain.types import Answer
+from planner.report import numbers
+from planner.report.escape import escape
+from planner.report.layout import heading, indented, render, table_of
+
+NOTHING = "0.00"
+KINDS = {
+    "binds": "binds",
+    "at_limit": "used up, does not bind",
+    "together": "binds with others",
+    "unknown": "not known",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table with a heading, and lines below it. `right` are the columns of numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def plan_parts(answer: Answer, columns: int) -> Iterator[str]:
+    """The parts of a page for a terminal."""
+    for part in _parts(answer):
+        yield heading(part.title) + "\n" + (_table(part, columns) if part.rows else "")
+        yield indented("", part.notes, columns)
+
+
+def plan_markdown(answer: Answer) -> list[str]:
+    """The parts of a Markdown document."""
+    found = []
+    for part in _parts(answer):
+        found.append(f"**{escape(part.title)}**")
+        if part.rows:
+            lines = [part.columns, tuple("---:" if name in part.right else "---" for name in part.columns)]
+            lines += [tuple(escape(cell) for cell in row) for row in part.rows]
+            found.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        found += [escape(note) for note in part.notes]
+    return found
+
+
+def _table(part: Part, columns: int) -> str:
+    sides: list[tuple[str, Literal["left", "right"]]] = [
+        (name, "right" if name in part.right else "left") for name in part.columns
+    ]
+    shown = table_of(*sides, folds=(part.columns[0], part.columns[-1]))
+    for row in part.rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    return render(shown, columns)
+
+
+def _parts(answer: Answer) -> Iterator[Part]:
+    if answer.binding:
+        yield _binding(answer.binding, answer.currency)
+    if answer.worth:
+        yield _worth(answer.worth, answer.currency)
+
+
+def _binding(rows: Sequence[Binding], currency: str) -> Part:
+    return Part(
+        "what binds: the plan without that line",
+        ("line", "value", "written", "per month", "", "then"),
+        tuple(
+            (
+                row.path, row.value, row.place, _less(row.saving_per_month, currency), KINDS[row.kind], row.change,
+            )
+            for row in rows
+        ),
+        ("per month",),
+    )  # fmt: skip
+
+
+def _less(amount: str | None, currency: str) -> str:
+    if amount is None:
+        return "-"
+    return "0" if amount == NOTHING else numbers.signed_money(f"-{amount}".replace("--", ""), currency)
+
+
+def _worth(rows: Sequence[Worth], currency: str) -> Part:
+    """Steps that change the cost; those that do not stand below, by their lines."""
+    moved = [row for row in rows if row.effect_per_month != NOTHING]
+    still: dict[str, list[str]] = {}
+    for row in rows:
+        if row.effect_per_month == NOTHING:
+            still.setdefault(row.step, []).append(row.path)
+    notes = tuple(f"nothing: {step}: {', '.join(paths)}" for step, paths in still.items())
+    return Part(
+        "what a step is worth",
+        ("line", "step", "value", "per month", "then"),
+        tuple(
+            (row.path, row.step, f"{row.before} -> {row.after}", _effect(row, currency), row.change) for row in moved
+        ),
+        ("per month",),
+        notes,
+    )
+
+
+def _values(row: Worth) -> str:
+    return f"{row.before} -> {row.after}"
+
+
+def _effect(row: Worth, currency: str) -> str:
+    if row.status == "infeasible":
+        return "no plan"
+    return "not known" if row.effect_per_month is None else numbers.signed_money(row.effect_per_month, currency)
