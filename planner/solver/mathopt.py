@@ -8,19 +8,63 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil, gcd, inf, isfinite
+from typing import TYPE_CHECKING
 
 from planner.solver.backend import Answer
-from planner.solver.master import Master, Row, Terms
+from planner.solver.master import Master, Row, Terms, Variable
+
+if TYPE_CHECKING:
+    from ortools.math_opt.model_pb2 import ModelProto
 
 RELATIVE_SLACK = 1e-9
 """Share of the bound that double arithmetic may have lost (rows hold up to a million units of 2**-53 each)."""
 
 ABSOLUTE_SLACK = 1e-6
 """HiGHS's own feasibility tolerance."""
+
+
+@dataclass(frozen=True)
+class _FloatRow:
+    """A row as HiGHS holds it, divided by `scale`."""
+
+    lower: float
+    upper: float
+    scale: float
+    terms: dict[int, float]
+
+
+def _unit(variable: Variable) -> int:
+    """How much one unit of a variable is in HiGHS: 1, but of a quality loss its upper bound.
+
+    It runs to billions beside shares of at most 1, and HiGHS drops coefficients below 1e-9.
+    """
+    return 1 if variable.whole or variable.share else max(1, variable.upper)
+
+
+def _proto(master: Master, units: Sequence[int], rows: Sequence[_FloatRow]) -> ModelProto:
+    """The master as one message: row by row through Python it takes longer to hand over than to solve."""
+    from ortools.math_opt import model_pb2
+
+    proto = model_pb2.ModelProto()
+    variables, limits, matrix = proto.variables, proto.linear_constraints, proto.linear_constraint_matrix
+    variables.ids.extend(range(len(units)))
+    variables.lower_bounds.extend(v.lower / unit for v, unit in zip(master.variables, units, strict=True))
+    variables.upper_bounds.extend(v.upper / unit for v, unit in zip(master.variables, units, strict=True))
+    variables.integers.extend(v.whole for v in master.variables)
+    limits.ids.extend(range(len(rows)))
+    limits.lower_bounds.extend(row.lower for row in rows)
+    limits.upper_bounds.extend(row.upper for row in rows)
+    for r, row in enumerate(rows):
+        placed = sorted(row.terms.items())
+        matrix.row_ids.extend([r] * len(placed))
+        matrix.column_ids.extend([v for v, _ in placed])
+        matrix.coefficients.extend([coefficient for _, coefficient in placed])
+    return proto
 
 
 class MathOpt:
@@ -34,20 +78,17 @@ class MathOpt:
         self._mathopt = mathopt
         self._master = master
         self._seed, self._presolve = seed, presolve
-        self._model = mathopt.Model()
-        self._variables: list[mathopt.Variable] = []
-        self._units: list[int] = []
-        self._rows: list[mathopt.LinearConstraint] = []
-        self._scales: list[float] = []
-        for row in master.rows:
-            self.add(row)
+        self._units = [_unit(variable) for variable in master.variables]
+        rows = [self._in_floats(row) for row in master.rows]
+        self._model: mathopt.Model = mathopt.Model.from_model_proto(_proto(master, self._units, rows))
+        self._variables = [self._model.get_variable(v) for v in range(len(master.variables))]
+        self._rows = [self._model.get_linear_constraint(r) for r in range(len(rows))]
+        self._scales = [row.scale for row in rows]
 
     def _sync(self) -> None:
         """Adds the variables that the master gained since the last call."""
         for variable in self._master.variables[len(self._variables) :]:
-            # A quality loss runs to billions beside shares of at most 1: HiGHS drops coefficients below 1e-9, so it
-            # holds the loss as a part of its upper bound.
-            unit = 1 if variable.whole or variable.share else max(1, variable.upper)
+            unit = _unit(variable)
             made = self._model.add_variable(
                 lb=variable.lower / unit, ub=variable.upper / unit, is_integer=variable.whole, name=""
             )
@@ -57,16 +98,20 @@ class MathOpt:
     def add(self, row: Row) -> None:
         """Adds a row of the master, divided by its largest coefficient so that tolerances mean the same everywhere."""
         self._sync()
-        terms = [(v, a * self._units[v]) for v, a in row.terms]
-        scale = float(max((abs(a) for _, a in terms), default=1))
-        if not any(self._master.variables[v].share for v, _ in row.terms):
-            scale = 1.0
-        lower = -inf if row.lower is None else row.lower / scale
-        made = self._model.add_linear_constraint(lb=lower, ub=inf if row.upper is None else row.upper / scale)
+        floats = self._in_floats(row)
+        made = self._model.add_linear_constraint(lb=floats.lower, ub=floats.upper)
         self._rows.append(made)
-        self._scales.append(scale)
-        for v, a in terms:
-            made.set_coefficient(self._variables[v], a / scale)
+        self._scales.append(floats.scale)
+        for v, coefficient in floats.terms.items():
+            made.set_coefficient(self._variables[v], coefficient)
+
+    def _in_floats(self, row: Row) -> _FloatRow:
+        terms = [(v, a * self._units[v]) for v, a in row.terms]
+        shares = any(self._master.variables[v].share for v, _ in terms)
+        scale = float(max(abs(a) for _, a in terms)) if shares else 1.0
+        lower = -inf if row.lower is None else row.lower / scale
+        upper = inf if row.upper is None else row.upper / scale
+        return _FloatRow(lower, upper, scale, {v: a / scale for v, a in terms})
 
     def duals(self, terms: Terms) -> list[float]:
         """Duals of all rows where an expression is least, in the order in which they came; empty if there are none."""
