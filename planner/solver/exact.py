@@ -254,7 +254,7 @@ def broken_integer_rows(program: Program, replicas: Sequence[int], nodes: Sequen
     """Names of the rows over replicas and nodes alone that are broken."""
     return [
         *_broken_integers(program, replicas, nodes),
-        *_broken_models(program, replicas),
+        *broken_models(program, replicas),
         *broken_starts(program, replicas, nodes),
     ]
 
@@ -285,7 +285,7 @@ def _broken_integers(program: Program, replicas: Sequence[int], nodes: Sequence[
             yield f"limit {limit.name}: {total} > {limit.max}"
 
 
-def _broken_models(program: Program, replicas: Sequence[int]) -> Iterator[str]:
+def broken_models(program: Program, replicas: Sequence[int]) -> Iterator[str]:
     """Replica bounds and the number of configurations per model."""
     running: dict[str, list[tuple[str, int]]] = {}
     for column, count in zip(program.columns, replicas, strict=True):

@@ -78,8 +78,7 @@ def solve(
             if nodes and name == "quality_loss":
                 session.narrow(nodes.tightened())
                 nodes = None
-            found = _proved_by_nodes(session, name) or (nodes.minimize(name) if nodes else _minimize(session, name))
-            if not found:
+            if not _proved_by_nodes(session, name) and not _minimize(session, name, nodes):
                 if session.best is not None:
                     raise Unproved
                 return infeasible(session)
@@ -168,7 +167,13 @@ def demands_without_column(program: Program) -> list[str]:
     return [demand.name for demand in program.demand_rows if not served.intersection(demand.items)]
 
 
-def _minimize(session: Session, name: str) -> bool:
+def _minimize(session: Session, name: str, nodes: NodeSearch | None) -> bool:
+    """Minimizes by the nodes of situations apart where that is possible, and on the whole program where it is not."""
+    if nodes:
+        try:
+            return nodes.minimize(name)
+        except Unproved:
+            pass
     return session.minimize(name, objective_terms(session.program, session.master, name))
 
 

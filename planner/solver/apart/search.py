@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from planner.solver.apart.parts import Part, parts_of
 from planner.solver.apart.weights import group_weights
-from planner.solver.exact import Routing, route
+from planner.solver.exact import Routing, broken_models, route
 from planner.solver.master import Master, Row, build
 from planner.solver.mathopt import MathOpt
 from planner.solver.packing import nodes_needed
@@ -195,10 +195,12 @@ class NodeSearch:
             if column.own and count
         }
         for j, part in enumerate(self.parts):
-            there = tuple(counts.get(plain(column.name), 0) if column.own else 0 for column in part.program.columns)
-            if sum(there) == sum(counts.values()) and isinstance(
-                route(part.program, there, minimize_loss=False), Routing
-            ):
+            there = tuple(
+                min(counts.get(plain(column.name), 0), column.upper) if column.own else 0
+                for column in part.program.columns
+            )
+            served = not any(broken_models(part.program, there)) and route(part.program, there, minimize_loss=False)
+            if isinstance(served, Routing):
                 self.points[j].append(Point(there, _needs(part, there)))
 
     def _enough(self, i: int, held: Mapping[int, int]) -> Point | None:

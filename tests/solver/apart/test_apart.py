@@ -63,3 +63,11 @@ def test_a_search_apart_proves_what_the_whole_program_proves() -> None:
         assert found.status == whole.status
         assert (found.replicas, found.nodes, found.unique) == (whole.replicas, whole.nodes, True)
         assert "situations apart" in {step.by for step in told}
+
+
+def test_replicas_of_one_situation_are_tried_in_another_within_its_bounds() -> None:
+    """Tests a heavy situation beside a light one whose columns end at fewer replicas: a plan is found all the same."""
+    day, night = one(60, 5), one(5, 7)
+    short = replace(night, columns=tuple(replace(column, upper=1) for column in night.columns))
+    found = solve(joined([("day", day), ("night", short)]), backend="mathopt")
+    assert (found.status, sum(found.replicas)) == ("optimal", 6)
