@@ -75,7 +75,7 @@ def solve(
     unique = False
     try:
         for name in program.objective:
-            if nodes and name == "quality_loss":
+            if nodes and name not in NODE_OBJECTIVES:
                 session.narrow(nodes.tightened())
                 nodes = None
             if not _proved_by_nodes(session, name) and not _minimize(session, name, nodes):
@@ -122,7 +122,7 @@ def one_situation(program: Program) -> bool:
 
 def _by_nodes(session: Session) -> NodeSearch | None:
     """A search for the nodes of a program of several situations, where HiGHS would search all of them at once."""
-    if session.backend.name == "cpsat" or one_situation(session.program):
+    if session.backend.name == "cpsat" or one_situation(session.program) or session.program.starts:
         return None
     from planner.solver.apart.search import apart
 
