@@ -21,6 +21,7 @@ from planner.cli.latency import latency
 from planner.cli.locked import locked
 from planner.cli.output import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, INTERRUPTED, fail
 from planner.cli.profile import profile
+from planner.cli.regret import regret
 from planner.cli.report import report
 from planner.cli.schema import schema
 from planner.cli.simulate import simulate
@@ -65,6 +66,7 @@ for command in (
     diff,
     what_if,
     sweep,
+    regret,
     kv,
     latency,
     profile,

@@ -76,6 +76,7 @@ CODES: dict[str, str] = {
     "KV463": "a running fleet that does not say what its model asks for",
     "KV464": "a change of no fleet",
     "KV453": "a band of nothing",
+    "KV454": "regret of a fleet that comes and goes",
     "KV501": "a word for later",
     "KV502": "weights that are not supported yet",
     "KV503": "a parallel shape that is not supported yet",

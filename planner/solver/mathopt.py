@@ -21,6 +21,9 @@ from planner.solver.master import Master, Row, Terms, Variable
 if TYPE_CHECKING:
     from ortools.math_opt.model_pb2 import ModelProto
 
+if TYPE_CHECKING:
+    from ortools.math_opt.python.mathopt import SolveParameters, SolveResult
+
 RELATIVE_SLACK = 1e-9
 """Share of the bound that double arithmetic may have lost (rows hold up to a million units of 2**-53 each)."""
 
@@ -138,10 +141,7 @@ class MathOpt:
             relative_gap_tolerance=0.0,
             presolve=None if self._presolve else self._mathopt.Emphasis.OFF,
         )
-        with _silent_stdout():
-            result = self._mathopt.solve(
-                self._model, self._mathopt.SolverType.HIGHS, params=parameters, model_params=self._started(hint)
-            )
+        result = self._solved(parameters, hint)
         reasons = self._mathopt.TerminationReason
         if result.termination.reason in (reasons.INFEASIBLE, reasons.INFEASIBLE_OR_UNBOUNDED):
             return Answer("infeasible")
@@ -156,6 +156,20 @@ class MathOpt:
         bound = _whole_bound(result.termination.objective_bounds.dual_bound, terms) if terms else 0
         proved = result.termination.reason == reasons.OPTIMAL and bound is not None and bound >= value
         return Answer("optimal" if proved else "feasible", values, bound)
+
+    def _solved(self, parameters: SolveParameters, hint: Mapping[int, int] | None) -> SolveResult:
+        """The result of HiGHS. Now and then it ends in an error of its own while it completes a start; then without.
+
+        What ortools raises for that is an AttributeError about the error itself.
+        """
+        highs = self._mathopt.SolverType.HIGHS
+        with _silent_stdout():
+            try:
+                return self._mathopt.solve(self._model, highs, params=parameters, model_params=self._started(hint))
+            except (AttributeError, RuntimeError):
+                if hint is None:
+                    raise
+                return self._mathopt.solve(self._model, highs, params=parameters)
 
     def _started(self, hint: Mapping[int, int] | None) -> object:
         """The solution to start from: its whole variables, whose shares HiGHS finds by a linear program."""

@@ -40,6 +40,26 @@ def test_a_knapsack_is_solved_and_proved() -> None:
     assert 3 * answer.values[a] + 5 * answer.values[b] == 13
 
 
+def test_an_error_on_a_start_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that an error of HiGHS while it completes a start leads to a solve without one, and any other to an end."""
+    master = Master()
+    a = master.variable("a", 0, 9)
+    master.row("least", [(a, 1)], lower=4)
+    backend = MathOpt(master, seed=0)
+    true = backend._mathopt.solve
+
+    def fails_on_starts(*arguments: object, **words: object) -> object:
+        if words.get("model_params") is not None:
+            raise AttributeError("'StatusNotOk' object has no attribute 'canonical_code'")
+        return true(*arguments, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backend._mathopt, "solve", fails_on_starts)
+    assert backend.minimize(((a, 1),), hint={a: 7}, time_limit_s=10).values == (4,)
+    monkeypatch.setattr(backend._mathopt, "solve", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        backend.minimize(((a, 1),), hint={a: 7}, time_limit_s=10)
+
+
 def test_what_c_code_prints_goes_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
     """Tests that writes to the descriptor of standard output vanish inside, and only there."""
     os.write(1, b"before ")
