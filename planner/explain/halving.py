@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from planner.explain.trials import Direction, Outcome, Trials
+from planner.explain.trials import Ask, Direction, Outcome, Trials
 from planner.scenario.types import Scenario
 
 Change = Callable[[Scenario], Scenario]
@@ -36,7 +36,7 @@ def halved(
     grouped = tuple(index for index in range(len(changes)) if index not in single)
     level = [group for group in (grouped, *((index,) for index in sorted(single))) if group]
     while level:
-        outcomes = trials.least_of([(_changed(trials.scenario, changes, group), direction) for group in level])
+        outcomes = trials.least_of([Ask(_changed(trials.scenario, changes, group), direction) for group in level])
         later = []
         for group, found in zip(level, outcomes, strict=True):
             if len(group) == 1:

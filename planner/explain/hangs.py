@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
+from planner.explain.alternatives import alternatives
 from planner.explain.binding import binding
+from planner.explain.frontier import frontier, parse_axis
 from planner.explain.lines import Line
-from planner.explain.reasons import Binding, Worth
+from planner.explain.paths import asked
+from planner.explain.reasons import Alternatives, Binding, Frontier, Why, Worth
+from planner.explain.source import Source
 from planner.explain.tables import Tables
 from planner.explain.trials import Trials
 from planner.explain.types import Status
+from planner.explain.why import why, why_not
 from planner.explain.words import cents
 from planner.explain.worth import worth
-from planner.scenario.types import Scenario
 
 
 @dataclass(frozen=True)
 class About:
-    """What is asked of a plan. `every`: all lines and steps, not only the likely ones."""
+    """What is asked of a plan. Where nothing particular is asked: what binds, and what a step of each line is worth.
+
+    `every`: all lines and steps, not only the likely ones.
+    """
 
     every: bool = False
+    why: tuple[str, ...] = ()
+    why_not: tuple[str, ...] = ()
+    frontier: str = ""
+    alternatives: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing particular is asked."""
+        return not (self.why or self.why_not or self.frontier or self.alternatives)
 
 
 DEFAULT = About()
@@ -35,23 +51,50 @@ class Hangs:
     cost_per_month: str | None
     binding: tuple[Binding, ...] = ()
     worth: tuple[Worth, ...] = ()
+    why: tuple[Why, ...] = ()
+    why_not: tuple[Why, ...] = ()
+    frontier: Frontier | None = None
+    alternatives: Alternatives | None = None
     unfinished: tuple[str, ...] = ()
 
 
 def hangs(
-    scenario: Scenario,
+    source: Source,
     lines: tuple[Line, ...],
     tables: Tables,
     about: About,
     deadline: float,
     progress: Callable[[str], None],
 ) -> Hangs:
-    """The answers to all that is asked of a scenario that has a plan."""
-    with Trials(scenario, tables, deadline, progress) as trials:
-        if trials.base.status != "optimal":
-            return Hangs("feasible", None, unfinished=("what the plan hangs on: the plan itself was not proved",))
-        bind = binding(trials, lines, every=about.every)
-        steps = worth(trials, every=about.every)
-        open_ = [f"whether {row.path} binds" for row in bind if row.kind == "unknown"]
-        open_ += [f"the worth of {row.path}, {row.step}" for row in steps if row.status == "unknown"]
-        return Hangs("optimal", cents(trials.base.cost_per_month), bind, steps, tuple(open_))
+    """The answers to all that is asked of a scenario that has a plan.
+
+    Raises:
+        InputError: a question is about nothing that the plan has.
+    """
+    axis = parse_axis(about.frontier, source.scenario) if about.frontier else None
+    with Trials(source.scenario, tables, deadline, progress) as trials:
+        plan = trials.base.plan
+        if plan is None:
+            return Hangs("feasible", None, unfinished=("the plan itself was not proved: no question was asked",))
+        questions = [asked("--why", text, plan) for text in about.why]
+        others = [asked("--why-not", text, plan) for text in about.why_not]
+        usual = about.nothing or about.every
+        found = Hangs(
+            "optimal",
+            cents(trials.base.cost_per_month),
+            binding(trials, lines, every=about.every) if usual else (),
+            worth(trials, every=about.every) if usual else (),
+            tuple(why(trials, each) for each in questions),
+            tuple(why_not(trials, source, each) for each in others),
+            frontier(trials, axis) if axis else None,
+            alternatives(trials, about.alternatives) if about.alternatives else None,
+        )
+    return replace(found, unfinished=tuple(_unfinished(found)))
+
+
+def _unfinished(found: Hangs) -> Iterator[str]:
+    """What is not known because time ended."""
+    yield from (f"whether {row.path} binds" for row in found.binding if row.kind == "unknown")
+    yield from (f"the worth of {row.path}, {row.step}" for row in found.worth if row.status == "unknown")
+    for each in (*found.why, *found.why_not):
+        yield from (f"{each.question}: {way.change}" for way in each.instead if way.fleet.status == "unknown")

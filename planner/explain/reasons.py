@@ -47,7 +47,10 @@ class Worth:
 
 @dataclass(frozen=True)
 class Fleet:
-    """A plan in a few words: what runs, what it costs, which lines it uses up; without a plan, why there is none."""
+    """A plan in a few words: what runs, what it costs, which lines it uses up; without a plan, why there is none.
+
+    `decided` says by what the plan of the scenario was preferred where both cost the same.
+    """
 
     status: Proved
     cost_per_month: str | None
@@ -56,6 +59,7 @@ class Fleet:
     nodes: tuple[str, ...]
     at_limit: tuple[str, ...]
     refused: tuple[str, ...]
+    decided: str = ""
 
 
 @dataclass(frozen=True)

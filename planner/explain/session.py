@@ -62,14 +62,16 @@ def explain(
 
 
 def _with_plan(probes: Probes, question: Question, start: float) -> Answer:
-    scenario = probes.source.scenario
-    found = hangs(scenario, probes.lines, probes.tables, question.about, probes.deadline, probes.progress)
+    found = hangs(probes.source, probes.lines, probes.tables, question.about, probes.deadline, probes.progress)
     return replace(
-        _answer(probes.source, found.status, start),
+        _answer(probes.source, found.status, start, unfinished=found.unfinished),
         cost_per_month=found.cost_per_month,
         binding=found.binding,
         worth=found.worth,
-        unfinished=found.unfinished,
+        why=found.why,
+        why_not=found.why_not,
+        frontier=found.frontier,
+        alternatives=found.alternatives,
     )
 
 

@@ -41,6 +41,16 @@ Direction = Literal["loosen", "tighten", "either"]
 Bounds = tuple[int | None, int | None]
 """A cost that no plan is below, and that of a plan that exists; None where nothing is known."""
 
+
+@dataclass(frozen=True)
+class Ask:
+    """A version of the scenario whose least cost is asked; with `offered`, of these configurations only."""
+
+    scenario: Scenario
+    direction: Direction
+    offered: Offered | None = None
+
+
 Rows = Callable[[Program], Program]
 """Adds rows to a program."""
 
@@ -91,10 +101,10 @@ class Trials:
         """Seconds that a question may take."""
         return min(self.deadline - time.monotonic(), ONE_QUESTION_S)
 
-    def least_of(self, asked: Sequence[tuple[Scenario, Direction]]) -> list[Outcome]:
-        """The least costs of several versions, in their order; the direction says what the base plan bounds."""
-        programs = [build_program(scenario, self.tables.table(scenario)) for scenario, _ in asked]
-        bounds = [self._bounds(program, direction) for program, (_, direction) in zip(programs, asked, strict=True)]
+    def least_of(self, asked: Sequence[Ask]) -> list[Outcome]:
+        """The least costs of several versions, in their order."""
+        programs = [build_program(each.scenario, self.tables.table(each.scenario, each.offered)) for each in asked]
+        bounds = [self._bounds(each.direction) for each in asked]
         self.asked += len(programs)
         self.progress(f"question {self.asked}")
         if len(programs) > 1 and self._slow and default_jobs() > 1:
@@ -102,11 +112,11 @@ class Trials:
         else:
             solutions = [self._timed(program, each) for program, each in zip(programs, bounds, strict=True)]
         return [
-            self._outcome(scenario, program, solution)
-            for (scenario, _), program, solution in zip(asked, programs, solutions, strict=True)
+            self._outcome(each.scenario, program, solution)
+            for each, program, solution in zip(asked, programs, solutions, strict=True)
         ]
 
-    def _bounds(self, program: Program, direction: Direction) -> Bounds:
+    def _bounds(self, direction: Direction) -> Bounds:
         """Bounds on the cost of a version, from the cost of the plan as it is."""
         if self.base.cost_per_month is None or self.scenario.timed or self.scenario.objective[0] != "cost":
             return None, None

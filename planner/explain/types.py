@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from planner.explain.reasons import Binding, Worth
+from planner.explain.reasons import Alternatives, Binding, Frontier, Why, Worth
 
 EXPLAIN_FORMAT_VERSION = "1.0"
 
@@ -82,5 +82,9 @@ class Answer:
     repairs: tuple[Repair, ...] = ()
     binding: tuple[Binding, ...] = ()
     worth: tuple[Worth, ...] = ()
+    why: tuple[Why, ...] = ()
+    why_not: tuple[Why, ...] = ()
+    frontier: Frontier | None = None
+    alternatives: Alternatives | None = None
     unfinished: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)

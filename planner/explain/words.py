@@ -73,4 +73,15 @@ def fleet(base: Outcome, other: Outcome, refused: tuple[str, ...] = ()) -> Fleet
         nodes=nodes_text(other.nodes),
         at_limit=at_limit(plan) if plan else (),
         refused=refused,
+        decided=_decided(base, other),
     )
+
+
+def _decided(base: Outcome, other: Outcome) -> str:
+    """The first objective in which two plans differ that cost the same."""
+    if base.plan is None or other.plan is None or base.cost_per_month != other.cost_per_month:
+        return ""
+    for mine, theirs in zip(base.plan.objective, other.plan.objective, strict=True):
+        if mine.value != theirs.value:
+            return f"{mine.name} {mine.value:,} -> {theirs.value:,} {mine.unit}"
+    return "equal in every objective: settled by fewer busy GPUs, fewer deployments, then by name"

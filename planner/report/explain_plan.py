@@ -8,7 +8,7 @@ from typing import Literal
 
 from rich.text import Text
 
-from planner.explain.reasons import Binding, Worth
+from planner.explain.reasons import Alternatives, Binding, Fleet, Frontier, Why, Worth
 from planner.explain.types import Answer
 from planner.report import numbers
 from planner.report.escape import escape
@@ -48,7 +48,7 @@ def plan_markdown(answer: Answer) -> list[str]:
         found.append(f"**{escape(part.title)}**")
         if part.rows:
             lines = [part.columns, tuple("---:" if name in part.right else "---" for name in part.columns)]
-            lines += [tuple(escape(cell) for cell in row) for row in part.rows]
+            lines += [tuple(escape(cell).replace("\n", "<br>") for cell in row) for row in part.rows]
             found.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         found += [escape(note) for note in part.notes]
     return found
@@ -69,6 +69,14 @@ def _parts(answer: Answer) -> Iterator[Part]:
         yield _binding(answer.binding, answer.currency)
     if answer.worth:
         yield _worth(answer.worth, answer.currency)
+    for each in answer.why:
+        yield _why(f"why {each.question}: it is {each.chosen}", each, answer.currency)
+    for each in answer.why_not:
+        yield _why(f"why not {each.question}: it is {each.chosen}", each, answer.currency)
+    if answer.frontier is not None:
+        yield _frontier(answer.frontier, answer.currency)
+    if answer.alternatives is not None:
+        yield _alternatives(answer.alternatives, answer.currency)
 
 
 def _binding(rows: Sequence[Binding], currency: str) -> Part:
@@ -118,3 +126,66 @@ def _effect(row: Worth, currency: str) -> str:
     if row.status == "infeasible":
         return "no plan"
     return "not known" if row.effect_per_month is None else numbers.signed_money(row.effect_per_month, currency)
+
+
+def _why(title: str, why: Why, currency: str) -> Part:
+    notes = tuple(f"{each.change}: {text}" for each in why.instead for text in each.fleet.refused)
+    limits = tuple(
+        f"{each.change}: used up: {', '.join(each.fleet.at_limit)}" for each in why.instead if each.fleet.at_limit
+    )
+    same = tuple(f"{each.change}: {each.fleet.decided}" for each in why.instead if each.fleet.decided)
+    rows = [(each.change, each.fleet) for each in why.instead]
+    return _fleets(title, rows, currency, (*notes, *same, *limits))
+
+
+def _alternatives(found: Alternatives, currency: str) -> Part:
+    notes = [found.note] if found.note else []
+    notes += ["there are no more"] if found.whole else []
+    rows = [(str(number), each) for number, each in enumerate(found.plans, start=1)]
+    notes += [f"{number}: {each.decided}" for number, each in rows if each.decided]
+    return _fleets("plans that differ in what runs, cheapest first", rows, currency, tuple(notes))
+
+
+def _fleets(title: str, rows: Sequence[tuple[str, Fleet]], currency: str, notes: tuple[str, ...]) -> Part:
+    return Part(
+        title,
+        ("", "per month", "change", "nodes", "runs"),
+        tuple(
+            (
+                name,
+                _cost(fleet.status, fleet.cost_per_month, currency),
+                numbers.signed_money(fleet.effect_per_month, currency) if fleet.effect_per_month else "",
+                "\n".join(fleet.nodes),
+                "\n".join(fleet.runs),
+            )
+            for name, fleet in rows
+        ),
+        ("per month", "change"),
+        notes,
+    )
+
+
+def _cost(status: str, amount: str | None, currency: str) -> str:
+    if status == "infeasible":
+        return "no plan"
+    return "not known" if amount is None else numbers.money(amount, currency)
+
+
+def _frontier(found: Frontier, currency: str) -> Part:
+    notes = [found.note] if found.note else []
+    return Part(
+        f"cost against {found.axis} ({found.unit}), each point proved",
+        (found.axis, "per month", "", "nodes", "runs"),
+        tuple(
+            (
+                point.value,
+                numbers.money(point.cost_per_month, currency),
+                "today" if point.now else "",
+                "\n".join(point.nodes),
+                "\n".join(point.runs),
+            )
+            for point in found.points
+        ),
+        (found.axis, "per month"),
+        (*notes, *([] if found.points else ["no plan"])),
+    )

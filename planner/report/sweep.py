@@ -108,7 +108,7 @@ def sweep_csv(sweep: Sweep) -> str:
     """One line a plan. Numbers are plain decimals; a cell that a spreadsheet would run as a formula is quoted by '."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([_inert(axis.path) for axis in sweep.axes] + list(CSV_COLUMNS))
+    writer.writerow([inert(axis.path) for axis in sweep.axes] + list(CSV_COLUMNS))
     for row in sweep.rows:
         tight = row.tightest
         tightest = (
@@ -120,7 +120,7 @@ def sweep_csv(sweep: Sweep) -> str:
             row.status, row.cost_per_month or "", sweep.currency, "" if row.gpus is None else row.gpus,
             row.power_w or "", *tightest, row.note, row.hash or "",
         )  # fmt: skip
-        writer.writerow([_inert(value) for value in row.values] + [_inert(str(cell)) for cell in cells])
+        writer.writerow([inert(value) for value in row.values] + [inert(str(cell)) for cell in cells])
     return stream.getvalue()
 
 
@@ -128,7 +128,7 @@ def _plain(value: Fraction) -> str:
     return f"{float(value):.6g}" if value.denominator != 1 else str(value.numerator)
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """Text that spreadsheets do not take for a formula; numbers stay numbers."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 

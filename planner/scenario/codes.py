@@ -121,7 +121,8 @@ CODES: dict[str, str] = {
     "KV973": "measured latencies that do not belong together",
     "KV974": "measured latencies that say nothing here",
     "KV975": "a provider that is not installed",
+    "KV981": "a question about something that the plan does not have",
 }
 """Code -> meaning. The hundreds: 1 YAML, 2 values and units, 3 keys, 4 references and relations, 5 not
 supported yet, 6 files, 7 presets, capacity tables and traces, 8 plan documents, 95 git revisions, 96 exports,
-97 latencies."""
+97 latencies, 98 explanations."""
