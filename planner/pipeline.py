@@ -22,6 +22,7 @@ from planner.scenario.types import Scenario
 
 if TYPE_CHECKING:
     from planner.candidates import CandidateTable
+    from planner.plan.as_is import AsIs
     from planner.plan.check import Finding
     from planner.plan.diff_types import Diff
     from planner.plan.document import Decision, Verdict
@@ -95,7 +96,8 @@ def plan(scenario: Scenario, options: Options | None = None, file: str = "") -> 
 
 def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
     """The plan with what it hangs on: solved again at the other edge of the latency band, without presets that are
-    only allowed, without compression, without prefix hits that need room, and for the traffic as written."""
+    only allowed, without compression, without prefix hits that need room, for the traffic as written, and of the fleet
+    that runs."""
     from planner.plan.document import evidence_debt
     from planner.plan.edge import edge_of
     from planner.plan.hits import WithoutHits
@@ -121,7 +123,8 @@ def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
         plan = _solved(replace(first.scenario, robust=None), options, file).document()
         totals = plan.totals
         band = Robustness(plan.status, totals.cost_per_month if totals else None, totals.gpus if totals else None)
-    if edge is None and wrong is None and dry is None and band is None and not values:
+    standing = _standing(first, options, file)
+    if all(each is None for each in (edge, wrong, dry, band, standing)) and not values:
         return first
     seconds = {**first.run.seconds, "second solves": round(time.perf_counter() - start, 3)}
     verdict = replace(
@@ -131,6 +134,7 @@ def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
         band_edge=edge,
         without_hits=dry,
         robustness=band,
+        as_is=standing,
     )
     return replace(first, verdict=verdict, run=replace(first.run, seconds=seconds))
 
@@ -205,7 +209,7 @@ def _solved(scenario: Scenario, options: Options, file: str) -> _Solved:
         progress=(lambda step: tell(str(step))) if tell else None,
     )
     conflicts: tuple[Conflict, ...] = ()
-    if solution.status == "infeasible":
+    if solution.status == "infeasible" and not scenario.as_is:
         conflicts = _conflicts(scenario, candidates)
     clock.append(time.perf_counter())
     seconds = {
@@ -225,13 +229,31 @@ def as_is(scenario: Scenario, options: Options | None = None, file: str = "") ->
 def judge(scenario: Scenario, fleet: Mapping[str, Running], options: Options | None = None, file: str = "") -> Plan:
     """A fixed fleet under a scenario, its own or another: a plan of exactly these replicas, or `infeasible`.
 
-    `planner.plan.moves.fleet_of` gives the fleet of a plan. Its replicas stand in pools of the scenario by name.
+    `planner.plan.moves.fleet_of` gives the fleet of a plan. Its replicas stand in pools of the scenario by name. The
+    plan's `as_is` says what the fleet keeps and breaks, and what it costs.
     """
-    from planner.plan.io import seal
+    return plan(fixed(scenario, fleet), options, file)
+
+
+def fixed(scenario: Scenario, fleet: Mapping[str, Running]) -> Scenario:
+    """A scenario with nothing to decide but the routing over a fleet."""
     from planner.scenario.fleet import Change
 
-    fixed = replace(scenario, current=dict(fleet), change=Change(), near={}, as_is=True)
-    return seal(_solved(fixed, options or Options(), file).document())
+    return replace(scenario, current=dict(fleet), change=Change(), near={}, as_is=True)
+
+
+def _standing(first: _Solved, options: Options, file: str) -> AsIs | None:
+    """What the running fleet keeps and breaks of a scenario, left as it is; None where none runs."""
+    from planner.as_is import broken
+    from planner.plan.standing import kept
+
+    scenario = first.scenario
+    if not scenario.current:
+        return None
+    solved = first if scenario.as_is else _solved(fixed(scenario, scenario.current), options, file)
+    if solved.decision is not None:
+        return kept(solved.document())
+    return broken(solved.scenario, solved.verdict.status, lambda version: _solved(version, options, file).document())
 
 
 def check(path: str | Path, *, use_hash: bool = True) -> list[Finding]:

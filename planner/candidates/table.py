@@ -18,6 +18,7 @@ from planner.candidates.capacity import capacity_candidates
 from planner.candidates.dominance import frontier
 from planner.candidates.fleet import as_running, context_limits, fleets, unnamed
 from planner.candidates.grid import Block
+from planner.candidates.idle import idle_candidate
 from planner.candidates.items import demand_items, mean_contexts
 from planner.candidates.memory_only import memory_only
 from planner.candidates.physics import shape_physics, usable_preset
@@ -52,11 +53,13 @@ class _Physics:
 
 @dataclass(frozen=True)
 class _Run:
-    """A configuration that runs: the model with nothing else to choose, its blocks, and what was refused."""
+    """A configuration that runs: the model with nothing else to choose, its blocks, the candidate that it is where it
+    may serve nothing, and what was refused."""
 
     running: Running
     model: ModelSpec
     blocks: tuple[Evaluated, ...]
+    idle: Candidate | None
     refused: tuple[Rejection, ...]
 
 
@@ -178,7 +181,9 @@ def _run(
         replace(row, subject=f"current.{running.name}{row.subject.removeprefix(model.name)}")
         for row in reasons.rows({model.name: _choices(as_it_is)})
     )
-    return _Run(running, as_it_is, tuple(blocks), refused)
+    stays = scenario.as_is or "replicas" in running.keep
+    idle = idle_candidate(scenario, as_it_is, shape, contexts_tokens) if stays else None
+    return _Run(running, as_it_is, tuple(blocks), idle, refused)
 
 
 def _added(
@@ -189,7 +194,11 @@ def _added(
     there = {candidate.config for candidate in known}
     words = unnamed(model, scenario.inventory[running.pool].gpu, running)
     text = f"runs today (current.{running.name}) and may stay; models.{model.name} does not name {', '.join(words)}"
-    for candidate in _kept(scenario, run.model, run.blocks, counts, offered):
+    kept = _kept(scenario, run.model, run.blocks, counts, offered)
+    if not kept and run.idle is not None:
+        kept = [run.idle]
+        counts.examined += 1
+    for candidate in kept:
         config = replace(candidate.config, names_chunk=len(model.engine_args.chunk_budgets) > 1)
         if config in there:
             counts.dominated += 1

@@ -55,6 +55,8 @@ def finite(_ctx: click.Context, _param: click.Parameter, seconds: float) -> floa
 @click.option("--preset-value", is_flag=True, help="Also solve with 16-bit KV: what compression saves.")
 @click.option("--band-edge", is_flag=True, help="Also solve at the other edge of the latency band: what hangs on it.")
 @click.option("--certify", is_flag=True, help="Replay the plan and solve again until its promises hold; exit 7 if not.")
+@click.option("--as-is", "as_is", is_flag=True, help="Judge the running fleet: only its routing is decided.")
+@click.option("--near", type=click.Path(), metavar="PLAN", help="Of equally good plans, the nearest to what PLAN runs.")
 @click.option("--require-optimal", is_flag=True, help="Exit 4 when the plan is not proved optimal.")
 @click.option("--lock", is_flag=True, help="Write FILE.lock.json: what the plan rests on, and its hash.")
 @click.option("--locked", is_flag=True, help="Exit 6 when inputs, catalog or plan differ from FILE.lock.json.")
@@ -71,6 +73,8 @@ def solve(
     preset_value: bool,
     band_edge: bool,
     certify: bool,
+    as_is: bool,
+    near: str | None,
     require_optimal: bool,
     lock: bool,
     locked: bool,
@@ -86,10 +90,14 @@ def solve(
       kvplan solve scenarios/prod.yaml --preset-value
       kvplan solve scenarios/prod.yaml --band-edge
       kvplan solve scenarios/prod.yaml --certify
+      kvplan solve scenarios/prod.yaml --as-is
+      kvplan solve scenarios/prod.yaml --near plan.json
       kvplan solve scenarios/prod.yaml --show-candidates
     """
     from planner import pipeline
+    from planner.cli.fleet import check_options, with_fleet
 
+    check_options(as_is, near, lock or locked, certify)
     if show_candidates and (output or require_optimal or verbose or preset_value or band_edge or certify):
         message = (
             "--show-candidates solves nothing: leave out -o, --preset-value, --band-edge, --certify, --require-optimal "
@@ -100,7 +108,7 @@ def solve(
         from planner.cli import lock_file
 
         lock_file.check_options(file, output, lock, locked, bool(sets or what_if), show_candidates)
-    scenario = pipeline.load(file, sets, what_if)
+    scenario = with_fleet(pipeline.load(file, sets, what_if), file, as_is, near)
     if show_candidates:
         from planner.report.candidates import candidates_json, candidates_text
 
@@ -108,7 +116,7 @@ def solve(
         say(candidates_json(table) if form == "json" else candidates_text(scenario, table, width()))
         return EXIT_OK
     if output is not None:
-        check_target(output, files_of(scenario, file))
+        check_target(output, files_of(scenario, file) | ({near} if near else set()))
     held = lock_file.prepare(file, scenario, locked) if lock or locked else None
     progress = None if quiet or not sys.stderr.isatty() else show_progress
     options = pipeline.Options(time_limit, progress=progress, preset_value=preset_value, band_edge=band_edge)

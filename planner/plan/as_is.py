@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
+
+from planner.plan.money import decimal
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,25 @@ class Judged:
     def factor(self) -> Fraction | None:
         """How much of the limit is used: above 1 it is broken."""
         return self.used / self.limit if self.used is not None and self.limit else None
+
+    def sentence(self, currency: str) -> str:
+        """What is used of what, in words."""
+        if self.used is None or self.limit is None:
+            return self.text
+        shown = self.used if self.holds else Fraction(ceil(self.used * 10), 10)
+        used, limit = (_amount(value, self.unit, currency) for value in (shown, self.limit))
+        if self.unit == "%" and self.limit == 100:
+            return f"{used} {self.text}".strip()
+        return f"{used} of {limit}" + (f", {self.text}" if self.text else "")
+
+
+def _amount(value: Fraction, unit: str, currency: str) -> str:
+    """A quantity with its unit; what is broken never looks as if it held."""
+    if unit == currency:
+        whole, _, part = decimal(value, places=2).partition(".")
+        return f"{currency}{int(whole):,}.{part}"
+    text = decimal(value, places=1, at_least=0)
+    return f"{text}%" if unit == "%" else f"{text} {unit}".strip()
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
     if plan.status != "infeasible":
         return Verdict(
             plan.status, stages, (), plan.bounds, plan.if_wrong, plan.preset_value, plan.band_edge, plan.certificate,
-            plan.without_hits, plan.robustness,
+            plan.without_hits, plan.robustness, plan.as_is,
         )  # fmt: skip
     return Verdict(
         plan.status,
@@ -115,6 +115,7 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
         band_edge=plan.band_edge,
         certificate=plan.certificate,
         robustness=plan.robustness,
+        as_is=plan.as_is,
     )
 
 

@@ -10,6 +10,7 @@ from math import ceil
 from planner.candidates import CandidateTable
 from planner.candidates.situations import situations, table_at
 from planner.candidates.types import DemandItem
+from planner.plan.as_is import AsIs
 from planner.plan.assumptions import assumptions
 from planner.plan.certificate import NOT_SIMULATED, Certificate
 from planner.plan.costs import model_costs, model_money, pool_plans, tokens_of, totals
@@ -22,6 +23,7 @@ from planner.plan.money import ppm
 from planner.plan.moves import MOVED, Moves, moves_of, nearness, pays_moves
 from planner.plan.robustness import Robustness, robustness
 from planner.plan.running import Moment, deployments_of, names_of
+from planner.plan.standing import conflicts_of
 from planner.plan.time import Bought, money_rows, over_time, pools_over_time, tokens_over_time, totals_over_time
 from planner.plan.types import (
     FORMAT_VERSION,
@@ -71,6 +73,7 @@ class Verdict:
     certificate: Certificate = NOT_SIMULATED
     without_hits: WithoutHits | None = None
     robustness: Robustness | None = None
+    as_is: AsIs | None = None
 
 
 def build_plan(
@@ -90,11 +93,15 @@ def build_plan(
     certificate = verdict.certificate
     bare = replace(scenario, places={})
     if decision is None:
+        conflicts = verdict.conflicts
+        if scenario.as_is and verdict.status == "infeasible":
+            conflicts = conflicts_of(scenario, verdict.as_is)
         return Plan(
-            FORMAT_VERSION, verdict.status, None, (), None, {}, {}, (), {}, verdict.conflicts, rejected, counts,
+            FORMAT_VERSION, verdict.status, None, (), None, {}, {}, (), {}, conflicts, rejected, counts,
             evidence(scenario, (), table), warnings(scenario, (), verdict.bounds), certificate, bare, "", run,
             assumptions(scenario), dict(verdict.bounds), band_edge=band_edge(verdict.band_edge, {}, None),
             robustness=robustness(verdict.robustness, None),
+            as_is=verdict.as_is,
         )  # fmt: skip
     shown = _shown(scenario, table, decision)
     stages = _stages(scenario, shown, verdict)
@@ -131,6 +138,7 @@ def build_plan(
         without_hits=dry,
         moves=shown.moves,
         robustness=robustness(verdict.robustness, shown.totals),
+        as_is=verdict.as_is,
     )
 
 

@@ -16,6 +16,7 @@ from planner.plan.hits import broken_hits
 from planner.plan.limits import promised_shares
 from planner.plan.moves import broken_moves, moves_of
 from planner.plan.robustness import broken_robustness
+from planner.plan.standing import broken_standing
 from planner.plan.time_rows import broken_losses, broken_over_time
 from planner.plan.types import Plan
 from planner.plan.value import broken_values
@@ -32,10 +33,10 @@ _MONEY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 def broken_rows(plan: Plan) -> list[Broken]:
     """All rows that do not hold; empty for a sound plan and for one without deployments."""
     if plan.status in ("infeasible", "unknown"):
-        return [*_bounds(plan), *_certificate(plan), *broken_robustness(plan)]
+        return [*_bounds(plan), *_certificate(plan), *broken_robustness(plan), *broken_standing(plan)]
     rows = broken_over_time(plan, _one_situation) if plan.time else [*_one_situation(plan), *broken_losses(plan)]
     second_solves = (*broken_values(plan), *broken_edge(plan), *broken_hits(plan), *broken_robustness(plan))
-    return [*rows, *_proof(plan), *_bounds(plan), *_certificate(plan), *second_solves]
+    return [*rows, *_proof(plan), *_bounds(plan), *_certificate(plan), *second_solves, *broken_standing(plan)]
 
 
 def _one_situation(plan: Plan) -> Iterator[Broken]:

@@ -15,6 +15,7 @@ from typing import Any
 from planner.catalog.parallel import MAX_RANKS
 from planner.compression.table import load_presets
 from planner.errors import Diagnostic, InputError
+from planner.plan.sane_fleet import impossible_fleets
 from planner.plan.sane_time import impossible_blocks, impossible_times, running_parts
 from planner.plan.types import Deployment, Plan
 from planner.scenario.types import Scenario, TraceUse, TrafficClass
@@ -90,6 +91,7 @@ def impossible(plan: Plan) -> list[Broken]:
     """Values with which nothing can be derived: wrong signs, sizes beyond the language, dangling references."""
     rows = [*_references(plan.scenario), *_sizes(plan.scenario)]
     rows += impossible_times(plan.scenario) if not rows else []
+    rows += impossible_fleets(plan.scenario) if not rows else []
     rows += impossible_blocks(plan) if not rows else []
     rows += _running(plan)
     for path, deployments, pools in running_parts(plan) if not rows else ():

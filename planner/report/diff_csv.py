@@ -40,10 +40,26 @@ def _diff_rows(document: Diff) -> Iterable[Row]:
             "head": step.count,
             "note": step.text,
         }
+    yield from _as_is(document)
     for row in document.guardrails:
         known = {"base": _number(row.base), "head": _number(row.head), "unit": row.unit}
         note = f"above {row.threshold}: {row.crossed}" + (f"; {row.message}" if row.message else "")
         yield {"section": "guardrail", "name": row.name, "field": row.kind, **known, "note": note}
+
+
+def _as_is(document: Diff) -> Iterable[Row]:
+    """What the fleet that runs keeps and breaks of the head: `base` is the limit."""
+    for row in document.as_is.rows if document.as_is is not None else ():
+        state = "kept" if row.holds else "broken"
+        yield {
+            "section": "as it is",
+            "name": row.path,
+            "field": state,
+            "base": row.limit,
+            "head": row.used,
+            "unit": row.unit,
+            "note": row.text,
+        }
 
 
 def _figures(document: Diff) -> Iterable[Row]:

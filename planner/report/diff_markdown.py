@@ -16,6 +16,7 @@ from planner.report.diff_figures import Row
 from planner.report.diff_words import Cause
 from planner.report.escape import code, escape, fenced, html_code, marker, one_line
 from planner.report.fitting import Block, fit, size
+from planner.report.fleet import as_is_line
 
 GITHUB_LIMIT = 65_536
 """Characters that the body of a comment may have. Source: the error message of GitHub's API, "Body is too long
@@ -48,6 +49,7 @@ def _blocks(document: Diff) -> list[Block]:
         *_conflicts(document),
         *_production(document),
         *_risks(document),
+        *_do_nothing(document),
         *_folds(document),
     ]
 
@@ -156,6 +158,13 @@ def _risks(document: Diff) -> list[Block]:
     heads = ("limit", "base", "this change", "free")
     note = _table_note("limits with less room, in the fold below", 4)
     return _table("**What it risks**\n\n", heads, rows, note, MOST_VISIBLE)
+
+
+def _do_nothing(document: Diff) -> list[Block]:
+    """The fleet that runs, left as it is under the head."""
+    if document.as_is is None:
+        return []
+    return [Block(f"**Doing nothing:** {_shown(as_is_line(document.as_is, document.currency))}.\n\n")]
 
 
 def _folds(document: Diff) -> list[Block]:

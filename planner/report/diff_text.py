@@ -13,6 +13,7 @@ from planner.report import diff_figures as figures
 from planner.report import diff_physical as physical
 from planner.report import diff_words as words
 from planner.report.escape import one_line
+from planner.report.fleet import as_is_line
 from planner.report.layout import indented, render, table_of
 
 Item = TypeVar("Item")
@@ -35,6 +36,7 @@ def diff_text(document: Diff | WhatIf, columns: int = 100, *, verbose: bool = Fa
         _conflicts("no longer", document.gone_conflicts, columns),
         _production(document, columns, verbose),
         _risks(document, columns, verbose),
+        _do_nothing(document, columns),
     ]
     if verbose:
         lines = [line for group in physical.diff_lines(document) for line in group]
@@ -136,6 +138,13 @@ def _risks(document: Diff, columns: int, verbose: bool) -> str:
         cells = (_broken(row.name, columns // 3), *(_plain(cell) for cell in (row.base, row.head, row.change)))
         table.add_row(*(Text(cell) for cell in cells))
     return render(table, columns) + "".join(f"{line}\n" for line in more)
+
+
+def _do_nothing(document: Diff, columns: int) -> str:
+    """The fleet that runs, left as it is under the head."""
+    if document.as_is is None:
+        return ""
+    return indented("do nothing", [_plain(as_is_line(document.as_is, document.currency))], columns)
 
 
 def _what_if(document: WhatIf, columns: int, verbose: bool, skip_no_diff: bool) -> str:

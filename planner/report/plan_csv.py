@@ -18,6 +18,7 @@ from planner.plan.types import Plan
 from planner.report.assumed import bound_text
 from planner.report.band_edge import edge_lines
 from planner.report.escape import inert
+from planner.report.fleet import moves_rows
 
 Value = str | int | Decimal | Fraction | None
 Row = Mapping[str, Value]
@@ -50,6 +51,7 @@ def plan_csv(plan: Plan) -> str:
     rows += [*_time(plan), *_losses(plan), *_assumed(plan), *_bounds(plan)]
     rows += [{"section": "band edge", "name": "band edge", "note": line} for line in edge_lines(plan)]
     rows += [*_robust(plan)]
+    rows += [*_moves(plan), *_as_is(plan)]
     rows += [
         {"section": "conflict", "name": each.path, "note": "; ".join(filter(None, (each.message, each.repair)))}
         for each in plan.conflicts
@@ -59,6 +61,27 @@ def plan_csv(plan: Plan) -> str:
         for each in plan.rejected
     ]
     return written(heads, PLAN_COLUMNS, rows)
+
+
+def _moves(plan: Plan) -> Iterable[Row]:
+    """Replicas that start and stop: `used` are those planned, `limit` those that run."""
+    for words, before, after, since in moves_rows(plan):
+        used, limit = (int(count.replace(",", "")) for count in (after, before))
+        note = f"from {since}"
+        yield {"section": "moves", "name": words, "used": used, "limit": limit, "unit": "replicas", "note": note}
+
+
+def _as_is(plan: Plan) -> Iterable[Row]:
+    for row in plan.as_is.rows if plan.as_is is not None else ():
+        note = "; ".join(filter(None, ("kept" if row.holds else "broken", row.text)))
+        yield {
+            "section": "as it is",
+            "name": row.path,
+            "used": row.used,
+            "limit": row.limit,
+            "unit": row.unit,
+            "note": note,
+        }
 
 
 def _total(plan: Plan) -> Iterable[Row]:

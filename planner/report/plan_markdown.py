@@ -14,6 +14,7 @@ from planner.report.band_edge import edge_lines
 from planner.report.certificate import certificate_lines
 from planner.report.diff_words import short_version
 from planner.report.escape import code, escape
+from planner.report.fleet import JUDGED_HEADS, MOVES_HEADS, as_is_line, judged_rows, moves_lines, moves_rows
 from planner.report.over_time import time_lines, time_tables
 from planner.report.regions import HEADS as REGION_HEADS
 from planner.report.regions import region_rows
@@ -47,6 +48,8 @@ def plan_markdown(plan: Plan) -> str:
         parts += [table(t.title, t.heads, ([_text(cell) for cell in row] for row in t.rows)) for t in time_tables(plan)]
         parts.append("".join(f"- {_text(line)}\n" for line in time_lines(plan)))
     parts += [
+        _moves(plan),
+        _as_is(plan),
         _certificate(plan),
         _edge(plan),
         _robust(plan),
@@ -122,6 +125,22 @@ def _steps(plan: Plan) -> str:
 def _regions(plan: Plan) -> str:
     rows = ((code(row[0]), *map(_text, row[1:])) for row in region_rows(plan))
     return table("Regions", REGION_HEADS, rows)
+
+
+def _moves(plan: Plan) -> str:
+    heads: Heads = list(zip(MOVES_HEADS, ("left", "right", "right", "left"), strict=True))
+    lines = "".join(f"\n- {_text(line)}\n" for line in moves_lines(plan))
+    shown = table("What moves", heads, (tuple(map(_text, row)) for row in moves_rows(plan)))
+    return f"{shown}{lines}" if shown else f"## What moves\n{lines}" if lines else ""
+
+
+def _as_is(plan: Plan) -> str:
+    standing, currency = plan.as_is, plan.scenario.currency
+    if standing is None:
+        return ""
+    heads: Heads = [(head, "left") for head in JUDGED_HEADS]
+    rows = ((code(path), _text(state), _text(what)) for path, state, what in judged_rows(standing, currency))
+    return f"{table('Doing nothing', heads, rows)}\n- {_text(as_is_line(standing, currency))}\n"
 
 
 def _edge(plan: Plan) -> str:

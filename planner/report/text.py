@@ -12,6 +12,7 @@ from planner.plan.types import Assumption, Deployment, LimitRow, Plan, Promise, 
 from planner.report import numbers
 from planner.report.band_edge import edge_lines
 from planner.report.certificate import certificate_lines
+from planner.report.fleet import JUDGED_HEADS, as_is_line, judged_rows, moves_lines
 from planner.report.layout import indented, render, table_of
 from planner.report.over_time import TimeTable, time_lines, time_tables
 from planner.report.preset_value import debt_lines, value_lines
@@ -47,6 +48,8 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
             _not_chosen(plan, columns, verbose),
             _costs(plan, columns),
         ]
+    parts.append(indented("moves", moves_lines(plan), columns))
+    parts.append(_as_is(plan, columns))
     parts.append(indented("presets", value_lines(plan), columns))
     parts.append(indented("to show", debt_lines(plan), columns))
     parts.append(indented("band", edge_lines(plan), columns))
@@ -60,8 +63,22 @@ def plan_text(plan: Plan, columns: int = 100, *, verbose: bool = False) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def _as_is(plan: Plan, columns: int) -> str:
+    """The fleet that runs, left as it is: a line, or all that it was held against where that is the plan."""
+    standing, currency = plan.as_is, plan.scenario.currency
+    if standing is None:
+        return ""
+    if not plan.scenario.as_is:
+        return indented("do nothing", [as_is_line(standing, currency)], columns)
+    table = table_of((JUDGED_HEADS[0], "left"), (JUDGED_HEADS[1], "left"), (JUDGED_HEADS[2], "left"), folds=("what",))
+    for row in judged_rows(standing, currency):
+        table.add_row(*(Text(cell) for cell in row))
+    return render(table, columns) + "\n" + indented("as it is", [as_is_line(standing, currency)], columns)
+
+
 def _headline(plan: Plan) -> str:
     status = {"optimal": "OPTIMAL, proved", "infeasible": "INFEASIBLE, proved"}.get(plan.status, plan.status.upper())
+    status = f"AS IT IS: {status}" if plan.scenario.as_is else status
     if plan.totals is None:
         return f"{plan.scenario.name}   {status}\n"
     currency = plan.scenario.currency

@@ -108,6 +108,7 @@ CODES: dict[str, str] = {
     "KV804": "a plan of another format version",
     "KV805": "a plan with missing or wrong parts",
     "KV807": "a plan that does not fit its hash",
+    "KV808": "a plan that runs nothing",
     "KV951": "git cannot be run or cannot read the repository",
     "KV952": "a revision that git does not know",
     "KV953": "a file that the revision does not have",

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from planner.scenario import calendar
+from planner.scenario.fleet import Running
 from planner.scenario.source import Entry, ListNode, MapNode, Node, TextNode
 from planner.scenario.types import (
     Adjust,
@@ -70,6 +71,13 @@ def _scenario(scenario: Scenario) -> dict[str, Tree]:
         traffic={name: _class(c, scenario.models[c.model]) for name, c in scenario.traffic.items()},
         calendar=_calendar(scenario),
         inventory={name: _pool(pool, scenario.currency) for name, pool in scenario.inventory.items()},
+        current={name: _running(each) for name, each in scenario.current.items()},
+        change=_given(
+            max_replicas_moved=_optional(scenario.change.max_replicas_moved),
+            cost=f"{money(scenario.change.micro_per_replica, scenario.currency)}/replica"
+            if scenario.change.micro_per_replica
+            else None,
+        ),
         limits={name: _limit(limit) for name, limit in scenario.limits.items()},
         reserve={
             "utilization": share(reserve.utilization_ppm),
@@ -244,6 +252,22 @@ def _pool(pool: Pool, currency: str) -> dict[str, Tree]:
         start_up=_time(pool.start_up_us),
         term=_months(pool.term_months),
         notice=_months(pool.notice_months),
+    )
+
+
+def _running(running: Running) -> dict[str, Tree]:
+    started: dict[str, Tree] = {}
+    if running.weights:
+        started = _given(
+            weights=running.weights,
+            parallel=str(running.parallel),
+            context_limit=tokens(running.context_limit_tokens),
+            max_batch=f"{running.max_batch:_}",
+            kv_preset=running.kv_preset,
+            max_num_batched_tokens=_optional(running.max_num_batched_tokens),
+        )
+    return _given(
+        model=running.model, pool=running.pool, replicas=f"{running.replicas:_}", **started, keep=list(running.keep)
     )
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from planner.plan.diff_types import CountChange, Diff, MoneyChange, WhatIf
 from planner.plan.types import Conflict
 from planner.report import diff_words, numbers
-from planner.report.html import diff_changes
+from planner.report.html import diff_changes, plan_fleet
 from planner.report.html.blocks import Align, Cell, Chart, Datum, Figure, Page, Section, Table, Tone, plural, table
 
 NONE = "-"
@@ -96,6 +96,7 @@ def _sections(diff: Diff, most: int, prefix: str) -> list[Section]:
         diff_changes.physical(diff, most, prefix),
         diff_changes.rollout(diff, most, prefix),
         diff_changes.margins(diff, most, prefix),
+        plan_fleet.as_is(diff.as_is, diff.currency, most, prefix),
         _sides(diff, most, prefix),
     ]
     return [section for section in sections if section is not None]

@@ -10,7 +10,7 @@ from fractions import Fraction
 from planner.plan.types import LimitRow, Plan
 from planner.report import numbers
 from planner.report.certificate import certificate_lines
-from planner.report.html import plan_assumed, plan_load, plan_money, plan_origin, plan_presets, plan_time
+from planner.report.html import plan_assumed, plan_fleet, plan_load, plan_money, plan_origin, plan_presets, plan_time
 from planner.report.html.blocks import Align, Cell, Datum, Figure, Page, Section, Tone, plural, table
 from planner.report.html.plan_presets import Alternative
 
@@ -43,11 +43,13 @@ def plan_page(plan: Plan, view: View) -> Page:
             plan_load.memory(plan, view.most_rows),
             plan_money.cost(plan, view.most_rows),
             plan_time.over_time(plan, view.most_rows),
+            plan_fleet.moves(plan, view.most_rows),
             plan_money.budget_round(plan, view.as_of, view.most_rows),
             _headroom(plan, view.most_rows),
             plan_load.latency(plan, view.most_rows),
         ]
     sections += [
+        plan_fleet.as_is(plan.as_is, plan.scenario.currency, view.most_rows, ""),
         plan_presets.against_quality(plan, view.alternatives, view.most_rows),
         plan_presets.over_context(plan),
         plan_origin.rejected(plan, view.most_rows),
