@@ -7,9 +7,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 from planner.explain.ladders import counted, counts_down, counts_up, higher, number, plain
-from planner.explain.lines import Exact, Line, Rung, one
+from planner.explain.lines import Exact, Level, Line, Rung, one
 from planner.explain.source import Source
-from planner.scenario.types import HOURS_PER_MONTH, Budget, Pool, Reserve, Scenario
+from planner.scenario.types import HOURS_PER_MONTH, Budget, Pool, Reserve, Robust, Scenario
 from planner.scenario.written import money, share
 from planner.units import MICRO
 
@@ -34,6 +34,8 @@ def limit_lines(source: Source) -> Iterator[Line]:
         yield _limit(source, name)
     yield from _budget(source, source.scenario.budget)
     yield from _reserve(source, source.scenario.reserve)
+    if source.scenario.robust is not None:
+        yield from _robust(source, source.scenario.robust)
 
 
 def _stock(source: Source, name: str, pool: Pool) -> Line:
@@ -173,3 +175,22 @@ def _share(source: Source, key: str, ppm: int, grid: range, full: Callable[[Rese
 
     steps = one(path, tuple(share(value) for value in grid if (value - ppm) * grid.step > 0))
     return Line(path, "reserve", source.written(path) or share(ppm), source.place(path), loosened, steps)
+
+
+def _robust(source: Source, robust: Robust) -> Iterator[Line]:
+    """The band that a plan must hold in: by how much traffic and long prompts may be off."""
+    edits: dict[str, tuple[int, Callable[[Robust], Robust], Level]] = {
+        "traffic": (robust.traffic_ppm, lambda r: replace(r, traffic_ppm=0), "rows"),
+        "context_tail": (robust.context_tail_ppm, lambda r: replace(r, context_tail_ppm=0), "physics"),
+    }
+    for key, (ppm, none, level) in edits.items():
+        if ppm:
+            yield _band(source, f"robust.{key}", ppm, none, level)
+
+
+def _band(source: Source, path: str, ppm: int, none: Callable[[Robust], Robust], level: Level) -> Line:
+    def certain(scenario: Scenario) -> Scenario:
+        return replace(scenario, robust=none(scenario.robust or Robust()))
+
+    steps = one(path, tuple(f"+{share(value)}" for value in range((ppm - 1) // 10_000 * 10_000, -1, -10_000)))
+    return Line(path, "reserve", source.written(path) or f"+{share(ppm)}", source.place(path), certain, steps, level)

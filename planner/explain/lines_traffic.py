@@ -1,4 +1,4 @@
-"""Lines of the traffic: rates and growth, promises, shares that may be lost, quality floors."""
+"""Lines of the traffic: rates and growth, promises, regions, shares that may be lost, quality floors."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def traffic_lines(source: Source) -> Iterator[Line]:
         yield from _rates(source, name, traffic)
         yield from _growth(source, name, traffic)
         yield from _promises(source, name, traffic)
+        if traffic.regions:
+            yield _regions(source, name, traffic)
         if source.scenario.models[traffic.model].facts is not None:
             yield from _shares(source, name, traffic)
             yield from _floors(source, name, traffic)
@@ -153,6 +155,18 @@ def _physical(source: Source, name: str, path: str, value: str, edit: Edit, valu
     model = source.scenario.traffic[name].model
     steps = one(path, values)
     return Line(path, "promises", value, source.place(path), _edited(name, edit), steps, "physics", model)
+
+
+def _regions(source: Source, name: str, traffic: TrafficClass) -> Line:
+    """Where the class may be served. A step adds one region: those whose network time is known, where times are."""
+    path = f"traffic.{name}.regions"
+    named = dict.fromkeys(pool.region for pool in source.scenario.inventory.values())
+    timed = dict(traffic.latency_us)
+    more = [each for each in named if each not in traffic.regions and (not timed or each in timed)]
+    values = tuple(f"[{', '.join((*traffic.regions, each))}]" for each in more)
+    value = source.written(path) or ", ".join(traffic.regions)
+    line = _physical(source, name, path, value, lambda t: replace(t, regions=()), values)
+    return replace(line, ordered=False)
 
 
 def _shares(source: Source, name: str, traffic: TrafficClass) -> Iterator[Line]:
