@@ -42,20 +42,26 @@ class Conflicts:
     complete: bool = True
 
 
-def conflicts(probes: Probes, most: int) -> Conflicts:
-    """Minimal conflicts of a scenario without a plan, at most so many."""
+def conflicts(probes: Probes, most: int, first_s: float) -> Conflicts:
+    """Minimal conflicts of a scenario without a plan.
+
+    Args:
+        probes: The scenario.
+        most: The most conflicts that are looked for.
+        first_s: Seconds after which no other conflict is looked for once one is known.
+    """
     result = Conflicts()
     try:
         unserved = probes.unserved(probes.source.scenario)
         for name in unserved:
-            _of_class(probes, name, most, result)
-        _of_rows(probes, unserved, most, result)
+            _of_class(probes, name, most, first_s, result)
+        _of_rows(probes, unserved, most, first_s, result)
     except OutOfTime:
         result.complete = False
     return result
 
 
-def _of_class(probes: Probes, name: str, most: int, result: Conflicts) -> None:
+def _of_class(probes: Probes, name: str, most: int, first_s: float, result: Conflicts) -> None:
     """Conflicts that leave a class without a configuration."""
     traffic = probes.source.scenario.traffic[name]
     own = [
@@ -65,10 +71,10 @@ def _of_class(probes: Probes, name: str, most: int, result: Conflicts) -> None:
         and line.model in (None, traffic.model)
         and (not line.path.startswith("traffic.") or line.path.startswith(f"traffic.{name}."))
     ]
-    _enumerate(probes.serves(name), own, most, result, name)
+    _enumerate(probes, probes.serves(name), own, _Wanted(most, first_s, name), result)
 
 
-def _of_rows(probes: Probes, unserved: Sequence[str], most: int, result: Conflicts) -> None:
+def _of_rows(probes: Probes, unserved: Sequence[str], most: int, first_s: float, result: Conflicts) -> None:
     """Conflicts of limits with what is asked, for the classes that something serves."""
     scenario = probes.source.scenario
     traffic = {name: each for name, each in scenario.traffic.items() if name not in unserved}
@@ -77,11 +83,13 @@ def _of_rows(probes: Probes, unserved: Sequence[str], most: int, result: Conflic
     if not traffic or plans.holds(()):
         return
     rows = [index for index, line in enumerate(probes.lines) if line.level == "rows" and not _of(line.path, unserved)]
+    rows.sort(key=lambda index: probes.lines[index].weight)
     first = len(result.found)
-    _enumerate(plans, rows, most, result, None)
+    _enumerate(probes, plans, rows, _Wanted(most, first_s), result)
     physics = [i for i, line in enumerate(probes.lines) if line.level == "physics" and not _of(line.path, unserved)]
-    for place in range(first, len(result.found)):
-        result.found[place] = _with_physics(plans, result.found[place], physics)
+    with probes.within(first_s):
+        for place in range(first, len(result.found)):
+            result.found[place] = _with_physics(plans, result.found[place], physics)
 
 
 def _of(path: str, classes: Sequence[str]) -> bool:
@@ -98,19 +106,33 @@ def _with_physics(plans: Known, found: Found, physics: Sequence[int]) -> Found:
     return replace(found, lines=among - loosened, among=among)
 
 
-def _enumerate(known: Known, among: Sequence[int], most: int, result: Conflicts, class_name: str | None) -> None:
-    """Adds all minimal conflicts among some lines, as long as there is room for more."""
-    own: list[Loosened] = []
+@dataclass(frozen=True)
+class _Wanted:
+    """How many conflicts, for how long, and of which class if of one."""
+
+    most: int
+    first_s: float
+    class_name: str | None = None
+
+
+def _enumerate(probes: Probes, known: Known, among: Sequence[int], wanted: _Wanted, result: Conflicts) -> None:
+    """Adds all minimal conflicts among some lines, as long as there is room and time for more."""
     everything = frozenset(among)
-    while (hole := _next_hole(known, own)) is not None:
-        if len(result.found) >= most:
-            result.complete = False
-            return
-        rest = [index for index in among if index not in hole]
-        own.append(everything - _widened(known, hole, rest))
-        result.found.append(Found(own[-1], everything, class_name))
-        if not own[-1]:
-            return
+    own = [everything - _widened(known, frozenset(), among)]
+    result.found.append(Found(own[0], everything, wanted.class_name))
+    if not own[0]:
+        return
+    try:
+        with probes.within(wanted.first_s):
+            while (hole := _next_hole(known, own)) is not None:
+                if len(result.found) >= wanted.most:
+                    result.complete = False
+                    return
+                rest = [index for index in among if index not in hole]
+                own.append(everything - _widened(known, hole, rest))
+                result.found.append(Found(own[-1], everything, wanted.class_name))
+    except OutOfTime:
+        result.complete = False
 
 
 def _next_hole(known: Known, own: Iterable[Loosened]) -> Loosened | None:

@@ -51,14 +51,14 @@ def higher(text: str, ratio: Fraction, most: Fraction | None = None, *, whole: b
 
 
 def shares_above(ppm: int) -> tuple[str, ...]:
-    """Shares above one, in percent: by a quarter at a time, from a hundredth of a percent, up to 100 %.
+    """Shares above one, in percent: by a tenth at a time, from a hundredth of a percent, up to 100 %.
 
     >>> shares_above(0)[:3], shares_above(900_000)
-    (('0.01%', '0.0125%', '0.0157%'), ('100%',))
+    (('0.01%', '0.011%', '0.0121%'), ('99%', '100%'))
     """
     start = Fraction(max(ppm, 80), 10_000)
     first = ("0.01%",) if ppm < 100 else ()
-    return (*first, *higher(f"{plain(max(start, Fraction(1, 100)))}%", Fraction(5, 4), Fraction(100)))
+    return (*first, *higher(f"{plain(max(start, Fraction(1, 100)))}%", Fraction(11, 10), Fraction(100)))
 
 
 def counts_up(value: int, most: int, unit: str = "") -> tuple[str, ...]:

@@ -39,7 +39,8 @@ class Line:
     choices there are.
 
     `steps` makes the ladder. With `ordered` each rung is looser than the one before; else rungs are alternatives, the
-    least change first. `tried` has, for each rung, what to try it by where that is not the rung itself.
+    least change first. `tried` has, for each rung, what to try it by where that is not the rung itself. Conflicts are
+    looked for among lines of much `weight` first: of many small classes and one large one, the large one is the news.
     """
 
     path: str
@@ -53,6 +54,7 @@ class Line:
     ordered: bool = True
     tried: Callable[[Rung], Rung] | None = None
     exact: Exact | None = None
+    weight: float = 0.0
 
     @property
     def written(self) -> WrittenLine:

@@ -9,8 +9,9 @@ from fractions import Fraction
 from planner.explain.ladders import counted, counts_down, counts_up, higher, number, plain
 from planner.explain.lines import Exact, Level, Line, Rung, one
 from planner.explain.source import Source
+from planner.scenario.source import child_map
 from planner.scenario.types import HOURS_PER_MONTH, Budget, Pool, Reserve, Robust, Scenario
-from planner.scenario.written import money, share
+from planner.scenario.written import flow, money, share
 from planner.units import MICRO
 
 ENOUGH_NODES = 10_000
@@ -18,6 +19,9 @@ ENOUGH_NODES = 10_000
 
 MORE_NODES = 1_024
 """How many nodes a repair may ask for beyond those of a pool."""
+
+MORE_MOVES = 1_024
+"""How many more replicas a repair may move."""
 
 FINE = Fraction(101, 100)
 """Ratio of the steps by which money, power and quotas are raised."""
@@ -36,6 +40,7 @@ def limit_lines(source: Source) -> Iterator[Line]:
     yield from _reserve(source, source.scenario.reserve)
     if source.scenario.robust is not None:
         yield from _robust(source, source.scenario.robust)
+    yield from _moves(source)
 
 
 def _stock(source: Source, name: str, pool: Pool) -> Line:
@@ -162,9 +167,24 @@ def _survive(source: Source, where: str, nodes: int | None) -> Line:
         for pool in source.scenario.inventory.values()
         if where in (pool.name, pool.region)
     )
-    steps = one(path, counts_down(most + 1 if nodes is None else nodes, 1, " node"))
+    fewer = counts_down(most + 1 if nodes is None else nodes, 1, " node")
+
+    def steps() -> tuple[Rung, ...]:
+        return (*(((path, value),) for value in fewer), _without_loss(source, where))
+
     value = source.written(path) or ("all" if nodes is None else counted(nodes, " node"))
     return Line(path, "reserve", value, source.place(path), unscathed, steps)
+
+
+def _without_loss(source: Source, where: str) -> Rung:
+    """No loss there: the block that holds it, written again without it."""
+    reserve = child_map(source.root, "reserve")
+    losses = {name: flow(entry.node) for name, entry in child_map(source.root, "reserve", "survive").items()}
+    rest = ", ".join(f"{name}: {nodes}" for name, nodes in losses.items() if name != where)
+    if rest:
+        return (("reserve.survive", f"{{{rest}}}"),)
+    others = [f"{key}: {flow(entry.node)}" for key, entry in reserve.items() if key != "survive"]
+    return (("reserve", f"{{{', '.join(others) or 'spare: {nodes: 0}'}}}"),)
 
 
 def _share(source: Source, key: str, ppm: int, grid: range, full: Callable[[Reserve], Reserve]) -> Line:
@@ -194,3 +214,29 @@ def _band(source: Source, path: str, ppm: int, none: Callable[[Robust], Robust],
 
     steps = one(path, tuple(f"+{share(value)}" for value in range((ppm - 1) // 10_000 * 10_000, -1, -10_000)))
     return Line(path, "reserve", source.written(path) or f"+{share(ppm)}", source.place(path), certain, steps, level)
+
+
+def _moves(source: Source) -> Iterator[Line]:
+    """How much of the running fleet may change, and what of it must stay."""
+    for name, running in source.scenario.current.items():
+        if running.keep:
+            yield _kept(source, name)
+    most, path = source.scenario.change.max_replicas_moved, "change.max_replicas_moved"
+    if most is None:
+        return
+
+    def free(scenario: Scenario) -> Scenario:
+        return replace(scenario, change=replace(scenario.change, max_replicas_moved=None))
+
+    steps = one(path, counts_up(most, most + MORE_MOVES))
+    yield Line(path, "limits", source.written(path) or str(most), source.place(path), free, steps)
+
+
+def _kept(source: Source, name: str) -> Line:
+    path = f"current.{name}.keep"
+
+    def free(scenario: Scenario) -> Scenario:
+        loose = replace(scenario.current[name], keep=())
+        return replace(scenario, current={**scenario.current, name: loose})
+
+    return Line(path, "limits", source.written(path) or "", source.place(path), free, one(path, ("[]",)))

@@ -11,6 +11,7 @@ from planner.explain.lines import Line, Loosen, Rung, one
 from planner.explain.source import Source
 from planner.scenario.types import PeriodRate, Scenario, TrafficClass
 from planner.scenario.written import share
+from planner.traffic.lengths import class_lengths
 from planner.units import HOUR_US
 
 NEXT_TO_NOTHING = Fraction(1, 1_000_000)
@@ -29,7 +30,8 @@ Edit = Callable[[TrafficClass], TrafficClass]
 def traffic_lines(source: Source) -> Iterator[Line]:
     """Rates of every class first, then what was promised to it."""
     for name, traffic in source.scenario.traffic.items():
-        yield from _rates(source, name, traffic)
+        weight = _weight(source, traffic)
+        yield from (replace(line, weight=weight) for line in _rates(source, name, traffic))
         yield from _growth(source, name, traffic)
         yield from _promises(source, name, traffic)
         if traffic.regions:
@@ -44,6 +46,17 @@ def _edited(name: str, edit: Edit) -> Loosen:
         return replace(scenario, traffic={**scenario.traffic, name: edit(scenario.traffic[name])})
 
     return loosened
+
+
+def _weight(source: Source, traffic: TrafficClass) -> float:
+    """About how much a class asks: of a capacity table GPUs, else tokens a second; an output token counts as ten."""
+    rates = [dict(row).get(traffic.name) for _, row in source.scenario.models[traffic.model].capacity]
+    best = max((rate for rate in rates if rate), default=None)
+    if best is not None:
+        return float(traffic.peak_rps / best)
+    lengths = class_lengths(traffic)
+    tokens = 1 if lengths is None else lengths.mean_prompt_tokens + 10 * lengths.mean_output_tokens
+    return float(traffic.peak_rps * tokens)
 
 
 def _quiet(traffic: TrafficClass) -> TrafficClass:
@@ -166,7 +179,7 @@ def _regions(source: Source, name: str, traffic: TrafficClass) -> Line:
     values = tuple(f"[{', '.join((*traffic.regions, each))}]" for each in more)
     value = source.written(path) or ", ".join(traffic.regions)
     line = _physical(source, name, path, value, lambda t: replace(t, regions=()), values)
-    return replace(line, ordered=False)
+    return replace(line, ordered=False, level="rows")
 
 
 def _shares(source: Source, name: str, traffic: TrafficClass) -> Iterator[Line]:

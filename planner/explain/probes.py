@@ -7,21 +7,32 @@ has one, and what is loosened less than a version without has none.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from planner.explain.lines import Line, Rung, sets_of
 from planner.explain.source import Source
 from planner.explain.tables import Tables
-from planner.scenario.types import Scenario
+from planner.explain.trials import outcome
+from planner.scenario.types import Pool, Scenario
 from planner.solver.build import build_program
-from planner.solver.feasible import feasible
+from planner.solver.diagnose import once, weighed
+from planner.solver.feasible import feasible, least
+from planner.solver.least import least_cost
 
 Loosened = frozenset[int]
 """Lines that are loosened, by their places in the list of all lines; all others stand as written."""
 
 ONE_PROBE_S = 15.0
 """Most time for one question: what takes longer is left open."""
+
+LEAST_S = 15.0
+"""Most time for the least value of a line that is a sum over nodes."""
+
+COST_S = 5.0
+"""Most time for the cost of a repair."""
 
 
 class OutOfTime(Exception):
@@ -116,6 +127,38 @@ class Probes:
         if found is None:
             raise OutOfTime
         return found
+
+    def least(
+        self, scenario: Scenario, line: Line, weigh: Callable[[Pool], Fraction]
+    ) -> tuple[Fraction, Fraction | None] | None:
+        """The least sum of weighed nodes that was found for a version in one situation, and one that no plan is below;
+        None without any plan."""
+        if self.left_s() <= 0:
+            raise OutOfTime
+        program = build_program(scenario, self.tables.table(scenario))
+        program, scale = weighed(program, scenario, weigh, once(scenario, line.path))
+        found = least(program, time_limit_s=min(LEAST_S, max(0.1, self.left_s())))
+        if found is None or found.value is None:
+            return None
+        return Fraction(found.value, scale), None if found.bound is None else Fraction(found.bound, scale)
+
+    def cost_per_month(self, scenario: Scenario) -> Fraction | None:
+        """What the cheapest plan of a version costs; None where that is not proved in time."""
+        if self.left_s() <= 0:
+            return None
+        program = build_program(scenario, self.tables.table(scenario))
+        deadline = min(self.deadline, time.monotonic() + COST_S)
+        return outcome(scenario, program, least_cost(program, deadline=deadline)).cost_per_month
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """A part of the work that gets so many seconds at most."""
+        kept = self.deadline
+        self.deadline = min(kept, time.monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self.deadline = kept
 
     def _count(self) -> None:
         self.asked += 1

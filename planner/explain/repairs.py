@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+from planner.errors import InputError
 from planner.explain.conflicts import hitting_sets
 from planner.explain.ladders import number
 from planner.explain.lines import Line, Rung, sets_of
 from planner.explain.probes import Known, Loosened, OutOfTime, Probes
 from planner.explain.types import Change, Family, Repair
+from planner.explain.words import cents
+from planner.units import MICRO
 
 SINGLES_MAX = 6
 """Lines of a family that are each tried alone."""
@@ -25,30 +28,49 @@ SINGLES_MAX = 6
 COMBINATIONS_MAX = 4
 """Smallest sets of lines of several families that are tried."""
 
+PARTS = 1_000
+"""Steps by which several rates are lowered together."""
+
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A line at a rung of its ladder. `size` says how large a change that is, among changes of the same family."""
+    """A line at a rung of its ladder. `size` says how large a change that is, among changes of the same family; the
+    cost is there where the change has told it."""
 
     line: int
     rung: Rung
     size: Fraction
+    note: str = ""
+    cost_per_month: Fraction | None = None
 
 
-def repairs(probes: Probes, plans: Known, conflicts: Sequence[Loosened]) -> tuple[Repair, ...]:
-    """One repair a family, in the order of the families; families without lines in any conflict are left out."""
+def repairs(probes: Probes, plans: Known, conflicts: Sequence[Loosened], *, complete: bool) -> tuple[Repair, ...]:
+    """One repair a family, in the order of the families; families without lines in any conflict are left out.
+
+    Args:
+        probes: The scenario.
+        plans: What is known of its plans.
+        conflicts: Its conflicts, as far as they are known.
+        complete: Whether there are no others: lines that stand in none need no change.
+    """
     met = frozenset().union(*conflicts)
     found = []
     for family in FAMILIES:
         own = [index for index in sorted(met) if probes.lines[index].family == family]
+        if own and not complete:
+            own = [i for i, each in enumerate(probes.lines) if each.family == family and (i in met or _is_row(each))]
         if own:
             probes.progress(f"repairs: {family}")
             found.append(_repair(probes, plans, family, own, conflicts))
     if found and all(each.status == "none" for each in found):
         found.append(_together(probes, plans, conflicts))
     return tuple(found)
+
+
+def _is_row(line: Line) -> bool:
+    return line.level == "rows"
 
 
 def _together(probes: Probes, plans: Known, conflicts: Sequence[Loosened]) -> Repair:
@@ -105,7 +127,10 @@ def _least(probes: Probes, index: int, fixed: Sequence[Step], free: Loosened = f
     rungs = line.steps()
 
     def holds(place: int) -> bool:
-        version = probes.at([*((step.line, step.rung) for step in fixed), (index, rungs[place])])
+        try:
+            version = probes.at([*((step.line, step.rung) for step in fixed), (index, rungs[place])])
+        except InputError:  # a value that other lines do not allow
+            return False
         return probes.has_plan(probes.loosened(free, version))
 
     place = _first(holds, len(rungs)) if line.ordered else next((k for k in range(len(rungs)) if holds(k)), None)
@@ -129,17 +154,22 @@ def _first(holds: Callable[[int], bool], count: int) -> int | None:
 
 
 def _exact(probes: Probes, index: int) -> Step | None:
-    """The least sum over nodes that gives a plan, from one solve; None where it is not proved in time."""
-    from planner.solver.diagnose import least_sum
-
+    """The least sum over nodes that gives a plan, from one solve; None where no plan was found in time."""
     line = probes.lines[index]
     assert line.exact is not None
     version = probes.loosened({index}, probes.source.scenario)
-    needed = least_sum(version, probes.tables.table(version), line.exact.weigh, probes.deadline)
-    if needed is None:
+    found = probes.least(version, line, line.exact.weigh)
+    if found is None:
         return None
+    needed, at_least = found
     rung = line.exact.rung(needed)
-    return Step(index, rung, _size(line, rung, 0, 1))
+    note = ""
+    if at_least is None or at_least < needed:
+        note = "not proved to be the least" + (
+            f": below {line.exact.rung(at_least)[0][1]} there is no plan" if at_least else ""
+        )
+    cost = needed / MICRO if line.path == "budget.monthly" else None
+    return Step(index, rung, _size(line, rung, 0, 1), note, cost)
 
 
 def _size(line: Line, rung: Rung, place: int, count: int) -> Fraction:
@@ -162,6 +192,8 @@ def _several(probes: Probes, plans: Known, own: Sequence[int]) -> list[Step]:
         rest = [other for other in needed if other != index]
         if plans.holds(rest):
             needed = rest
+    if all(probes.lines[index].family == "traffic" for index in needed):
+        return _evenly(probes, needed)
     taken: list[Step] = []
     for place, index in enumerate(needed):
         step = _least(probes, index, taken, frozenset(needed[place + 1 :]))
@@ -171,17 +203,40 @@ def _several(probes: Probes, plans: Known, own: Sequence[int]) -> list[Step]:
     return taken
 
 
+def _evenly(probes: Probes, lines: Sequence[int]) -> list[Step]:
+    """All of these lines changed by the same part of their ladders, the least that gives a plan; then each as far back
+    as the others let it go."""
+    ladders = {index: probes.lines[index].steps() for index in lines}
+
+    def steps(part: int) -> list[Step]:
+        places = {index: -(-(part + 1) * len(rungs) // PARTS) - 1 for index, rungs in ladders.items()}
+        return [Step(index, ladders[index][place], Fraction(part)) for index, place in places.items()]
+
+    def holds(part: int) -> bool:
+        return probes.has_plan(probes.at((step.line, step.rung) for step in steps(part)))
+
+    part = _first(holds, PARTS)
+    found = [] if part is None else steps(part)
+    for place, step in enumerate(found):
+        others = [*found[:place], *found[place + 1 :]]
+        found[place] = _least(probes, step.line, others) or step
+    return found
+
+
 def _solved(
     probes: Probes, family: Family | Literal["together"], steps: Sequence[Step], others: Sequence[Step]
 ) -> Repair:
     """A repair, planned again as it would be written."""
     changes = tuple(change for step in steps for change in _changes(probes, step))
     version = probes.source.changed([change.set for change in changes])
-    if not probes.has_plan(version):
+    known = steps[0].cost_per_month if len(steps) == 1 else None
+    cost = probes.cost_per_month(version) if known is None else known
+    if (cost is None or known is not None) and not probes.has_plan(version):
         return Repair(family, "none", (), None, "no values that can be written give a plan")
     alone = [f"{path} {value}" for step in others for path, value in step.rung[:1]]
-    text = f"so would, alone: {'; '.join(alone)}" if alone else ""
-    return Repair(family, "solved", changes, None, text)
+    told = [*(step.note for step in steps if step.note), *([f"so would, alone: {'; '.join(alone)}"] if alone else [])]
+    text = "; ".join(told)
+    return Repair(family, "solved", changes, None if cost is None else cents(cost), text)
 
 
 def _changes(probes: Probes, step: Step) -> list[Change]:

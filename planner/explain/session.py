@@ -24,6 +24,10 @@ from planner.plan.conflicts import unserved
 MOST_CONFLICTS = 5
 """Conflicts that are looked for unless more are asked for."""
 
+CONFLICTS_PART = 0.15
+"""Part of the time that goes into further conflicts, as much into promises that belong to them, and into second
+opinions: the rest is for repairs."""
+
 PHYSICS_KEPT = "promises and quality floors were kept as written: time ended"
 
 
@@ -76,10 +80,11 @@ def _with_plan(probes: Probes, question: Question, start: float) -> Answer:
 
 
 def _infeasible(probes: Probes, question: Question, start: float) -> Answer:
-    found = conflicts(probes, question.conflicts)
-    shown = tuple(_conflict(probes, each) for each in found.found)
+    found = conflicts(probes, question.conflicts, question.time_limit_s * CONFLICTS_PART)
+    with probes.within(question.time_limit_s * CONFLICTS_PART):
+        shown = tuple(_conflict(probes, each) for each in found.found)
     plans = probes.plans(probes.source.scenario)
-    mended = repairs(probes, plans, [each.lines for each in found.found if each.lines])
+    mended = repairs(probes, plans, [each.lines for each in found.found if each.lines], complete=found.complete)
     return _answer(probes.source, "infeasible", start, shown, mended, _unfinished(found, mended, question))
 
 

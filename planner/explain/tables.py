@@ -14,6 +14,7 @@ from math import ceil
 from planner.candidates import Candidate, CandidateTable, build_table
 from planner.candidates.table import Evaluations, Offered
 from planner.candidates.types import Demand, DemandItem, ItemLoad
+from planner.scenario.fleet import Change
 from planner.scenario.types import Budget, ModelSpec, Pool, ReplicaLimits, Reserve, Scenario, TrafficClass
 
 PPM = 1_000_000
@@ -56,6 +57,7 @@ class Tables:
         serves versions without.
         """
         counts = any(_counts_replicas(each, name) for each in (self.base, scenario))
+        robust = scenario.robust
         model = replace(scenario.models[name], replicas=ReplicaLimits(), max_configurations=1 if counts else None)
         return replace(
             scenario,
@@ -72,6 +74,10 @@ class Tables:
             defaults=(),
             places={},
             calendar=None,
+            current={n: each for n, each in scenario.current.items() if each.model == name},
+            change=Change(),
+            near={n: each for n, each in scenario.near.items() if each.model == name},
+            robust=None if robust is None else replace(robust, traffic_ppm=0),
             reserve=Reserve(kv_headroom_ppm=scenario.reserve.kv_headroom_ppm, confidence=scenario.reserve.confidence),
         )
 
@@ -131,8 +137,12 @@ def _joined(parts: list[CandidateTable]) -> CandidateTable:
 
 def _scaled(table: CandidateTable, base: Scenario, scenario: Scenario) -> CandidateTable:
     """The table at the rates and the utilization of a version; loads are rounded up."""
+    more = 1 if scenario.robust is None else 1 + Fraction(scenario.robust.traffic_ppm, PPM)
     times = {
-        name: (traffic.peak_rps / base.traffic[name].peak_rps, _ratio(traffic.mean_rps, base.traffic[name].mean_rps))
+        name: (
+            more * traffic.peak_rps / base.traffic[name].peak_rps,
+            _ratio(traffic.mean_rps, base.traffic[name].mean_rps),
+        )
         for name, traffic in scenario.traffic.items()
     }
     items = tuple(

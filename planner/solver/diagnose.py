@@ -40,7 +40,7 @@ def diagnose(scenario: Scenario, table: CandidateTable, *, time_limit_s: float =
     found = [
         Finding(path, kind, needed)
         for path, kind, loose, weigh in _families(scenario)
-        if (needed := least_sum(loose, table, weigh, deadline, _once(scenario, path))) is not None
+        if (needed := _least(loose, table, weigh, deadline, once(scenario, path))) is not None
     ]
     return found or _together(scenario, table, deadline)
 
@@ -125,17 +125,17 @@ def _amount(per_node: dict[str, Fraction]) -> Weigh:
     return lambda pool: per_node.get(pool.name, Fraction(0))
 
 
-def _once(scenario: Scenario, path: str) -> Fraction:
+def once(scenario: Scenario, path: str) -> Fraction:
     """What a move counts in a limit: money in that of the horizon, else nothing."""
     return Fraction(scenario.change.micro_per_replica if path == "budget.total" else 0)
 
 
-def least_sum(
+def _least(
     scenario: Scenario, table: CandidateTable, weigh: Weigh, deadline: float, move: Fraction = Fraction(0)
 ) -> Fraction | None:
     """The least weighted sum of nodes, and of replicas that move, of any plan; None without a plan, or without an
     answer in time."""
-    program, scale = _weighed(build_program(scenario, table), scenario, weigh, move)
+    program, scale = weighed(build_program(scenario, table), scenario, weigh, move)
     if demands_without_column(program):
         return None
     session = Session(program, "auto", 0, deadline, lambda _: None)
@@ -149,7 +149,7 @@ def least_sum(
     return Fraction(sum(count * pool.cost for count, pool in nodes), scale)
 
 
-def _weighed(program: Program, scenario: Scenario, weigh: Weigh, move: Fraction) -> tuple[Program, int]:
+def weighed(program: Program, scenario: Scenario, weigh: Weigh, move: Fraction) -> tuple[Program, int]:
     """The program with the weights, scaled to integers, in the place of prices."""
     weights = [move if pool.group is None else weigh(scenario.inventory[pool.name]) for pool in program.pools]
     scale = lcm(*(weight.denominator for weight in weights))
@@ -177,4 +177,4 @@ def _together(scenario: Scenario, table: CandidateTable, deadline: float) -> lis
         current=fleet,
         change=replace(scenario.change, max_replicas_moved=None),
     )
-    return [Finding("inventory", "together", least_sum(free, table, _month, deadline))]
+    return [Finding("inventory", "together", _least(free, table, _month, deadline))]

@@ -13,7 +13,14 @@ from planner.solver.exact import Routing, broken_integer_rows, route
 from planner.solver.infeasible import infeasible
 from planner.solver.objective import demands_without_column, one_situation
 from planner.solver.program import Program
-from planner.solver.session import OutOfTime, Session, Unproved, node_weights
+from planner.solver.session import (
+    OutOfTime,
+    Session,
+    Unproved,
+    node_weights,
+    objective_terms,
+    objective_value,
+)
 
 GREEDY_PAIRS_MIN = 300
 """(column, item) pairs from which a greedy start is faster than a solve."""
@@ -49,6 +56,40 @@ def feasible(program: Program, *, time_limit_s: float, confirm: bool = False) ->
         return Feasible(found=False)
     agreed = infeasible(session).status == "infeasible"
     return Feasible(found=False if agreed else None, confirmed=agreed)
+
+
+@dataclass(frozen=True)
+class Least:
+    """The least cost that was found, and one that no plan is below; both are None where there is no plan."""
+
+    value: int | None
+    bound: int | None
+
+    @property
+    def proved(self) -> bool:
+        """Whether nothing less exists."""
+        return self.value == self.bound
+
+
+def least(program: Program, *, time_limit_s: float) -> Least | None:
+    """The least cost of a program in whatever its pools cost; None where time ended without any plan."""
+    if demands_without_column(program):
+        return Least(None, None)
+    program = replace(program, objective=("cost",))
+    session = Session(program, "auto", 0, time.monotonic() + time_limit_s, lambda _: None)
+    start = _greedy(program)
+    if start is not None and session.backend.name != "cpsat":
+        session.offer(start.replicas, start.nodes)
+    bound: int | None
+    try:
+        if not session.minimize("least", objective_terms(program, session.master, "cost")):
+            return Least(None, None)
+        bound = session.bound
+    except (OutOfTime, Unproved):
+        bound = session.bound
+    if session.best is None:
+        return None
+    return Least(objective_value(program, "cost", session.best), bound)
 
 
 def _greedy(program: Program) -> Feasible | None:
