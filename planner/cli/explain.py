@@ -60,13 +60,14 @@ def explain(
     and given as what to `--set`.
 
     With a plan: the lines that bind, without which it would cost less, and what one more node, request, millisecond or
-    point of each line is worth, each by planning again. With --why, --why-not, --frontier or --alternatives that alone.
+    point of each line is worth, each by planning again. Particular questions (--why and the others) are answered alone.
 
     \b
     Examples:
       kvplan explain scenarios/prod.yaml --set "traffic.chat.peak=60 req/s"
       kvplan explain plan.json --format json -o reasons.json
-      kvplan explain plan.json --why deployments.assistant.kv_preset --why-not assistant.context_limit=16Ki
+      kvplan explain plan.json --why deployments.assistant.kv_preset
+      kvplan explain plan.json --why-not assistant.context_limit=16Ki
       kvplan explain scenarios/prod.yaml --frontier cost,quality_loss -o frontier.svg
       kvplan explain scenarios/prod.yaml --alternatives 3
     """

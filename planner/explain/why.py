@@ -119,6 +119,9 @@ def _chosen(trials: Trials, asked: Asked) -> str:
 def _forced(source: Source, asked: Asked) -> Scenario:
     """The scenario in which the model has no other choice, in the words of overrides."""
     model = f"models.{asked.model}"
+    if asked.word in (REPLICAS, "max_batch") and not asked.value.replace("_", "").isdigit():
+        message = f"{quote(asked.value)} is no whole number; write it like {asked.model}.{asked.word}=8"
+        raise asked.wrong(asked.value_col, message)
     written = {
         REPLICAS: f"{model}.replicas={{min: {asked.value}, max: {asked.value}}}",
         "max_batch": f"{model}.max_batch={{min: {asked.value}, max: {asked.value}}}",

@@ -188,6 +188,7 @@ def test_mistakes_stand_in_the_text_of_the_option(file: Path, about: dict[str, o
     with pytest.raises(InputError) as caught:
         asked(file, **about)
     assert str(caught.value).startswith(f"{place}: error: ") and words in str(caught.value)
+    assert [each.code for each in caught.value.diagnostics] == ["KV981"]
 
 
 def test_the_command_writes_each_form(file: Path, tmp_path: Path) -> None:
