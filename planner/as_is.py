@@ -72,7 +72,7 @@ def _nodes(scenario: Scenario) -> tuple[dict[str, int], list[Judged]]:
             free += more
         if taken:
             wanted = Fraction(scenario.reserve.spare_nodes)
-            text = f"nodes of {group.gpu} in {group.region} beyond the {taken} that replicas take"
+            text = f"of {group.gpu} in {group.region}, beyond the {taken} that replicas take"
             holds = free >= wanted
             rows.append(Judged("reserve.spare", holds, Fraction(free), wanted, "spare nodes", text))
     return nodes, rows
@@ -129,7 +129,8 @@ class _Judge:
         for row in could:
             _worst(rows, row)
         if over and not could:
-            hopeless = [f"traffic.{each.name}." for each in bare.traffic.values() if each.model in over]
+            promised = [each for each in bare.traffic.values() if each.slo.ttft_p95_us or each.slo.tpot_p95_us]
+            hopeless = [f"traffic.{each.name}." for each in promised if each.model in over]
             return [_hopeless(row) if row.path.startswith(tuple(hopeless)) else row for row in rows.values()]
         return list(rows.values())
 
@@ -300,7 +301,8 @@ def _rate_word(scenario: Scenario, name: str) -> str:
 
 
 def _in(name: str, text: str) -> str:
-    return f"{name}: {text}" if name else text
+    """What is said of one situation."""
+    return f"{text}, in {name}" if name else text
 
 
 def _worst(rows: dict[str, Judged], row: Judged) -> None:

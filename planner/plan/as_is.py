@@ -25,13 +25,24 @@ class Judged:
 
     @property
     def factor(self) -> Fraction | None:
-        """How much of the limit is used: above 1 it is broken."""
-        return self.used / self.limit if self.used is not None and self.limit else None
+        """How much of the limit is used, or how often more is asked than there is: above 1 it is broken."""
+        if self.used is None or self.limit is None:
+            return None
+        part, whole = (self.limit, self.used) if self.at_least else (self.used, self.limit)
+        return part / whole if whole else None
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the limit is the least that is asked, as of spare nodes."""
+        return self.unit != "%" and (self.path.endswith(".min") or self.path == "reserve.spare")
 
     def sentence(self, currency: str) -> str:
         """What is used of what, in words."""
         if self.used is None or self.limit is None:
             return self.text
+        if self.at_least:
+            asked = f"{_amount(self.used, '', currency)} of the {_amount(self.limit, self.unit, currency)} asked"
+            return asked + (f", {self.text}" if self.text else "")
         shown = self.used if self.holds else Fraction(ceil(self.used * 10), 10)
         used, limit = (_amount(value, self.unit, currency) for value in (shown, self.limit))
         if self.unit == "%" and self.limit == 100:

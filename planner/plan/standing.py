@@ -61,8 +61,7 @@ def broken_standing(plan: Plan) -> Iterator[Broken]:
     yield from _nodes(scenario, standing)
     for row in standing.rows:
         if row.used is not None and row.limit is not None:
-            least = row.path.endswith(".min") or row.path == "reserve.spare"
-            holds = row.used >= row.limit if least and row.unit != "%" else row.used <= row.limit
+            holds = row.used >= row.limit if row.at_least else row.used <= row.limit
             if row.holds and not holds:
                 yield f"as_is.{row.path}", "holds", f"broken: {row.used} of {row.limit}"
         elif row.holds:

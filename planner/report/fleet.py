@@ -18,7 +18,8 @@ MOVES_HEADS = ("replicas", "runs", "planned", "from")
 
 def moves_lines(plan: Plan) -> list[str]:
     """How many replicas start and stop, against the limit, and what that costs once."""
-    return [_moves(each, plan.scenario.currency) for each in plan.moves]
+    first = f" in {next(iter(plan.time.situations))}" if plan.time is not None else ""
+    return [_moves(each, plan.scenario.currency) + first for each in plan.moves]
 
 
 def _moves(each: Moves, currency: str) -> str:

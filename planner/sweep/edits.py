@@ -96,7 +96,7 @@ def _same_files(old: Node, new: Node, key: str, same_file: SameFile) -> bool:
 def _one_sided(old: Entry | None, new: Entry | None, path: Path) -> Iterator[TreeEdit]:
     """A named block (all limits, say) that only one side has is one edit a name; everything else is one edit."""
     entry = old or new
-    if len(path) == 1 and path[0] in ("limits", "guardrails") and entry and isinstance(entry.node, MapNode):
+    if len(path) == 1 and path[0] in ("limits", "guardrails", "current") and entry and isinstance(entry.node, MapNode):
         for key, below in entry.node.entries.items():
             yield TreeEdit((*path, key), below if old else None, below if new else None)
     else:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from planner.solver.cuts import ServingCut
 from planner.solver.describe import describe
+from planner.solver.fleet import Fleet, Start
 from planner.solver.master import GRID, ROW_TOTAL, Master, Row, binding_loads, build, in_grid, usable_replicas
 from planner.solver.program import (
     Column,
@@ -58,6 +59,14 @@ FAMILIES = {
     ),
     "spare_nodes": replace(BASE, groups=(Group("g", 4, 1),)),
     "spare_replicas": replace(BASE, spare_replicas=1),
+    "running_fleet": replace(
+        BASE,
+        columns=(column("a"), column("b"), column("c")),
+        pools=(*BASE.pools, PoolNodes("moves", None, 0, 4, 7)),
+        starts=(Start("kept", (0,), 2, 2), Start("may-stay", (1,), 0, 3)),
+        fleets=(Fleet(((0, 2), (1, 3)), gone=1, quantity=1),),
+        near=0,
+    ),
     "model_limits": replace(BASE, columns=(column("a"), column("b")), models=(ModelLimit("m", 2, 3, 1),)),
     "quality_loss": replace(BASE, objective=("cost", "quality_loss")),
     "periods": replace(
