@@ -181,8 +181,8 @@ def _by_region(
         if not may_run(traffic, region) or engine_limit_us(traffic, region) != limit_us:
             continue
         message = (
-            f"ttft_p95 of {traffic.name} in {region}: promise {traffic.slo.ttft_p95_us / 1e3:g} ms, network "
-            f"{network / 1e3:g} ms, {(limit_us or 0) / 1e3:g} ms left, an idle replica needs {_ms_up(idle_ttft_s)} ms"
+            f"ttft_p95 of {traffic.name} in {region}: promise {_ms(traffic.slo.ttft_p95_us)} ms, network "
+            f"{_ms(network)} ms, {_ms(limit_us or 0)} ms left, an idle replica needs {_ms_up(idle_ttft_s)} ms"
         )
         nearest = f"ttft_p95 {ceil(idle_ttft_s * 1.05e3 + network / 1e3)}ms"
         yield f" in {region}", Refusal(Bottleneck.TTFT, message, nearest)
@@ -211,3 +211,12 @@ def _ms_up(seconds: float) -> str:
     """Milliseconds rounded up, with a decimal below 100: what breaks a limit must look as if it did."""
     tenths = ceil(seconds * 1e4)
     return f"{tenths / 10:.1f}" if tenths < 1000 else f"{ceil(seconds * 1e3):,}"
+
+
+def _ms(us: int) -> str:
+    """Milliseconds as they were written, without zeros.
+
+    >>> _ms(3_600_000_000), _ms(1_500)
+    ('3,600,000', '1.5')
+    """
+    return f"{us / 1e3:,.3f}".rstrip("0").rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from planner.candidates import CandidateTable, Rejection
@@ -11,6 +12,8 @@ from planner.plan.types import Conflict
 from planner.scenario.types import Scenario
 
 MOST_REASONS = 4
+
+_TIME = re.compile(r"t[tp][fo]t_p95 ([0-9]+)ms")
 
 
 def unserved(scenario: Scenario, table: CandidateTable) -> tuple[Conflict, ...]:
@@ -95,6 +98,11 @@ def _reasons(table: CandidateTable, model: str, class_name: str) -> list[str]:
 
 
 def _nearest(table: CandidateTable, model: str, class_name: str) -> str | None:
+    """What would do, by the commonest kind of reason; of several times the least."""
     own = [r for r in _relevant(table, model, class_name) if r.nearest]
     specific = [r for r in own if r.class_name == class_name] or own
-    return specific[0].nearest if specific else None
+    if not specific:
+        return None
+    texts = [r.nearest for r in specific if r.bottleneck is specific[0].bottleneck and r.nearest]
+    times = {int(found[1]): text for text in texts if (found := _TIME.fullmatch(text))}
+    return times[min(times)] if len(times) == len(set(texts)) else texts[0]

@@ -15,6 +15,7 @@ from fractions import Fraction
 from planner.plan.regions import served_in
 from planner.plan.robustness import robust_notes
 from planner.plan.types import Plan
+from planner.report import numbers
 from planner.report.assumed import bound_text
 from planner.report.band_edge import edge_lines
 from planner.report.escape import inert
@@ -183,7 +184,7 @@ def _regions(plan: Plan) -> Iterable[Row]:
             "region": each.region,
             "used": each.share * 100,
             "unit": "%",
-            "note": f"network {each.network_us / 1000:g} ms" if each.network_us else None,
+            "note": f"network {numbers.duration(Fraction(each.network_us, 1000))}" if each.network_us else None,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Literal
 
 from planner.plan.regions import served_in
@@ -25,7 +26,7 @@ def region_rows(plan: Plan) -> list[tuple[str, ...]]:
             each.class_name,
             each.region,
             f"{float(each.share * 100):.3g}%",
-            f"{each.network_us / 1000:g} ms" if each.network_us else "-",
+            numbers.duration(Fraction(each.network_us, 1000)) if each.network_us else "-",
             "-" if each.engine_us is None else f"{-(-each.engine_us // 1000):,} ms",
             "-"
             if each.engine_us is None or each.limit_us is None
