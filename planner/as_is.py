@@ -17,6 +17,7 @@ from planner.candidates import CandidateTable, build_table
 from planner.candidates.fleet import running_start
 from planner.candidates.groups import pool_groups
 from planner.candidates.losses import Loss, losses
+from planner.candidates.regions import may_run
 from planner.candidates.situations import situations, table_at
 from planner.plan.as_is import AsIs, Judged
 from planner.plan.conflicts import unserved
@@ -165,7 +166,9 @@ class _Judge:
 
     def _asked(self, name: str, situation: Scenario, table: CandidateTable, program: Program) -> Iterator[Judged]:
         """What the traffic of one situation asks of the replicas of its model, and shares that cannot be kept."""
+        nowhere = set()
         for conflict in unserved(situation, table):
+            nowhere.add(conflict.path)
             text = conflict.message + (f"; nearest: {conflict.repair}" if conflict.repair else "")
             yield Judged(conflict.path, False, None, None, "", _in(name, text))
         for model in sorted(situation.models):
@@ -176,9 +179,11 @@ class _Judge:
                 asked = _promised(situation, limit.name)
                 used_percent = used / whole * asked if limit.max else used
                 yield Judged(limit.name, False, used_percent, asked, "%", _in(name, "at the least"))
+            without = {program.demand_rows[d].name.partition("[")[0] for d in least.unserved}
+            for class_name in sorted(without - {path.split(".")[1] for path in nowhere}):
+                yield _too_far(name, situation, class_name)
             if least.load is None:
                 continue
-            without = {program.demand_rows[d].name.partition("[")[0] for d in least.unserved}
             for traffic in situation.traffic.values():
                 if traffic.model == model and traffic.name not in without:
                     used = least.load * PERCENT
@@ -283,6 +288,21 @@ def _promised(situation: Scenario, path: str) -> Fraction:
     """The promised share of a row `traffic.NAME.rejected_at_most`, in percent."""
     _, name, word = path.split(".")
     return Fraction(getattr(situation.traffic[name], f"{word}_ppm"), 10_000)
+
+
+def _too_far(name: str, situation: Scenario, class_name: str) -> Judged:
+    """A class that its model's replicas could serve, but not from where they stand."""
+    traffic = situation.traffic[class_name]
+    pools = {each.pool for each in situation.current.values() if each.model == traffic.model}
+    here = sorted({situation.inventory[pool].region for pool in pools})
+    if not here:
+        return Judged(f"traffic.{class_name}", False, None, None, "", _in(name, f"no replica of {traffic.model} runs"))
+    stand = f"the replicas of {traffic.model} stand in {', '.join(here)}"
+    if not any(may_run(traffic, region) for region in here):
+        text = f"{stand}, and the class may run in {', '.join(traffic.regions)} only"
+        return Judged(f"traffic.{class_name}.regions", False, None, None, "", _in(name, text))
+    text = f"{stand}: none leaves it enough of its promise after the network"
+    return Judged(f"traffic.{class_name}.slo.ttft_p95", False, None, None, "", _in(name, text))
 
 
 def _hopeless(row: Judged) -> Judged:

@@ -40,7 +40,7 @@ def robustness(second: Robustness | None, totals: Totals | None) -> Robustness |
 def broken_robustness(plan: Plan) -> Iterator[tuple[str, str, str]]:
     """What no second solve can say."""
     second, path = plan.robustness, "robustness"
-    if (second is None) != (plan.scenario.robust is None or plan.scenario.as_is):
+    if (second is None) != (plan.scenario.robust is None):
         read, allowed = ("absent", "the price of the band") if second is None else ("present", "none without a band")
         yield path, read, allowed
     if second is None:

@@ -15,7 +15,8 @@ from fractions import Fraction
 
 from planner import pipeline
 from planner.errors import Diagnostic, InputError
-from planner.plan.money import decimal_difference
+from planner.plan.as_is import Judged
+from planner.plan.money import decimal, decimal_difference
 from planner.plan.moves import fleet_of
 from planner.plan.types import Plan
 from planner.scenario.robust import worst
@@ -88,8 +89,14 @@ def _cell(
 def _broken(judged: Plan) -> tuple[Broken, ...]:
     """What a fleet does not keep, and by how much."""
     if judged.as_is is not None:
-        return tuple(Broken(row.path, row.text) for row in judged.as_is.broken)
+        currency = judged.scenario.currency
+        return tuple(Broken(row.path, row.sentence(currency), _times(row)) for row in judged.as_is.broken)
     return tuple(Broken(each.path, each.message) for each in judged.conflicts)
+
+
+def _times(row: Judged) -> str | None:
+    """By how much a limit is broken: used / limit, to three places."""
+    return None if row.factor is None else decimal(row.factor, places=3, at_least=0)
 
 
 def _row(name: str, plan: Plan, cells: tuple[Cell, ...]) -> FleetRow:

@@ -15,10 +15,12 @@ AS_WRITTEN = "as written"
 
 @dataclass(frozen=True)
 class Broken:
-    """A promise or limit that a fleet does not keep: the scenario line, and what is wrong in words."""
+    """A promise or limit that a fleet does not keep: the scenario line, what is wrong in words, and how many times the
+    limit is used, where that can be said."""
 
     path: str
     text: str
+    times: str | None = None
 
 
 @dataclass(frozen=True)

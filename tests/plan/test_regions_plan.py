@@ -19,6 +19,7 @@ from planner.export.serving import Options, servings
 from planner.plan.check import check_tree
 from planner.plan.diff import Explained, diff_plans, side_of
 from planner.plan.io import digest, to_json, to_tree
+from planner.plan.moves import fleet_of
 from planner.plan.regions import served_in
 from planner.plan.types import Plan
 from planner.report.html.plan_page import View, plan_page
@@ -185,3 +186,15 @@ def test_a_lost_region_and_periods(scenario: Scenario) -> None:
         assert sum(each.replicas for name, each in left.items() if part.deployments[name].region == "eu-west") >= 1
         assert all(not each.routing for name, each in left.items() if part.deployments[name].region == "us-east")
     assert check_tree(to_tree(plan), "plan")[1] == []
+
+
+def test_a_fleet_that_stands_too_far_away(plan: Plan, scenario: Scenario) -> None:
+    """Tests that a fleet judged where a class may not go, or is too far to be served, names just that line."""
+    fleet = {name: each for name, each in fleet_of(plan).items() if each.pool == "us"}
+    judged = pipeline.judge(scenario, fleet)
+    assert judged.as_is is not None
+    assert "may run in eu-west only" in next(r.text for r in judged.as_is.broken if r.path == "traffic.pinned.regions")
+    far = replace(scenario.traffic["roaming"], latency_us=(("eu-west", 0), ("us-east", 499_000)))
+    judged = pipeline.judge(replace(scenario, traffic={"roaming": far}), fleet)
+    assert judged.as_is is not None
+    assert [row.path for row in judged.as_is.broken] == ["traffic.roaming.slo.ttft_p95"]

@@ -61,6 +61,8 @@ def test_every_fleet_under_every_scenario(document: Regret) -> None:
     assert all(cell.holds == (cell.regret_per_month is not None) for row in document.fleets for cell in row.under)
     broken = [cell for row in document.fleets for cell in row.under if not cell.holds]
     assert all(cell.broken for cell in broken)
+    (busy,) = document.fleets[0].under[1].broken
+    assert (busy.path, busy.times) == ("traffic.c.peak", "1.6") and busy.text.startswith("160% of what the replicas")
 
 
 def test_the_choice_regrets_least_at_worst(file: str, document: Regret) -> None:
