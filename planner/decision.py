@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from planner.candidates.groups import pool_groups
 from planner.candidates.losses import losses
 from planner.candidates.situations import Situation, situations, table_at
+from planner.candidates.spot import asked_for
 from planner.plan.document import Decision
 from planner.plan.running import Moment, Placed, Rerouted, Shares
 from planner.solver.situations import at
@@ -92,7 +93,10 @@ class _Read:
             )
             for c in mine
         )
-        nodes = {name: self.nodes(at(name, situation.name)) for name in situation.scenario.inventory}
+        nodes = {
+            name: asked_for(pool, self.nodes(at(name, situation.name)))
+            for name, pool in situation.scenario.inventory.items()
+        }
         return Moment(placed, nodes, tuple(self._rerouted(mine, places, situation)))
 
     def _routed(self, column: int | None, places: dict[str, int]) -> Shares:

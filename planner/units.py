@@ -55,6 +55,9 @@ MAX_MICRO_MONEY = 10**15
 MAX_REQUESTS_PER_S = 10**9
 MAX_REQUESTS_PER_DAY = 10**13
 MAX_POWER_MW = 10**13
+MAX_SPOT_NODES = 500
+"""Most nodes of a pool with `availability`: how many are there how often is counted exactly."""
+
 MAX_NODES = 1_000_000
 MAX_MONTHS = 36
 MAX_INCREASE_PPM = 10_000_000

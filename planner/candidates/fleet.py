@@ -14,7 +14,7 @@ from planner.candidates.settings import batch_sizes, chunk_budgets, utilization_
 from planner.candidates.types import Candidate
 from planner.catalog.types import GpuFacts
 from planner.scenario.fleet import Kept, Running
-from planner.scenario.types import ModelSpec, Scenario
+from planner.scenario.types import ModelSpec, NodeKind, Scenario
 
 
 @dataclass(frozen=True, order=True)
@@ -27,6 +27,7 @@ class Start:
     model: str
     gpu: str
     region: str
+    zone: str
     gpus_per_node: int
     weights: str = ""
     parallel: str = ""
@@ -36,15 +37,18 @@ class Start:
     gpu_memory_utilization_ppm: int = 0
     kv_preset: str = ""
 
+    @property
+    def kind(self) -> NodeKind:
+        """The nodes that it stands on."""
+        return NodeKind(self.gpu, self.region, self.zone, self.gpus_per_node)
+
 
 def start_of(candidate: Candidate, group: PoolGroup) -> Start:
     """The start of a candidate's replicas on a group of pools."""
     config = candidate.config
     return Start(
         config.model,
-        config.gpu,
-        group.region,
-        group.gpus_per_node,
+        *group.kind,
         config.weights,
         config.parallel,
         config.context_limit_tokens,
@@ -59,13 +63,11 @@ def running_start(scenario: Scenario, running: Running) -> Start:
     """The start of replicas that run."""
     model, pool = scenario.models[running.model], scenario.inventory[running.pool]
     if model.facts is None:
-        return Start(model.name, pool.gpu.id, pool.region, pool.gpus_per_node)
+        return Start(model.name, *pool.kind)
     own = as_running(model, running)
     return Start(
         model.name,
-        pool.gpu.id,
-        pool.region,
-        pool.gpus_per_node,
+        *pool.kind,
         running.weights,
         str(running.parallel),
         running.context_limit_tokens,
@@ -143,12 +145,12 @@ KEPT_FIELDS: dict[Kept, str] = {
 """What `keep` may pin for all replicas of a model on a kind of nodes, and the field of a start that holds it."""
 
 
-def kept_values(scenario: Scenario, model: str, group: tuple[str, str, int]) -> dict[Kept, set[object]]:
-    """What replicas of a model on a kind of nodes (GPU, region, node size) must have: the values of each kept field."""
+def kept_values(scenario: Scenario, model: str, kind: NodeKind) -> dict[Kept, set[object]]:
+    """What replicas of a model on a kind of nodes must have: the values of each kept field."""
     found: dict[Kept, set[object]] = {}
     for running in scenario.current.values():
         start = running_start(scenario, running)
-        if running.model == model and (start.gpu, start.region, start.gpus_per_node) == group:
+        if running.model == model and start.kind == kind:
             for word in running.keep:
                 if word != "replicas":
                     found.setdefault(word, set()).add(getattr(start, KEPT_FIELDS[word]))
@@ -157,5 +159,5 @@ def kept_values(scenario: Scenario, model: str, group: tuple[str, str, int]) -> 
 
 def is_kept(scenario: Scenario, start: Start) -> bool:
     """Whether replicas of a start have what `keep` asks of their model on their nodes."""
-    kept = kept_values(scenario, start.model, (start.gpu, start.region, start.gpus_per_node))
+    kept = kept_values(scenario, start.model, start.kind)
     return all(getattr(start, KEPT_FIELDS[word]) in values for word, values in kept.items())

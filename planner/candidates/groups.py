@@ -1,33 +1,47 @@
-"""Groups of pools that replicas cannot tell apart: the same GPU, region and node size."""
+"""Groups of pools that replicas cannot tell apart: the same GPU, region, zone and node size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.scenario.types import Pool, Scenario
+from planner.scenario.types import NodeKind, Pool, Scenario
 
 
 @dataclass(frozen=True)
 class PoolGroup:
-    """Pools of one GPU type, region and node size, in the order in which they are filled: committed, price, name."""
+    """Pools of one GPU type, region, zone and node size, in the order in which they are filled: committed, price,
+    name."""
 
-    gpu: str
-    region: str
-    gpus_per_node: int
+    kind: NodeKind
     pools: tuple[Pool, ...]
+
+    @property
+    def gpu(self) -> str:
+        """The GPU of its nodes."""
+        return self.kind.gpu
+
+    @property
+    def region(self) -> str:
+        """The region of its nodes."""
+        return self.kind.region
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs of a node."""
+        return self.kind.gpus_per_node
 
     @property
     def name(self) -> str:
         """A stable, readable name."""
-        return f"{self.gpu}@{self.region}x{self.gpus_per_node}"
+        return str(self.kind)
 
 
 def pool_groups(scenario: Scenario) -> tuple[PoolGroup, ...]:
     """All groups of a scenario, in name order."""
-    found: dict[tuple[str, str, int], list[Pool]] = {}
+    found: dict[NodeKind, list[Pool]] = {}
     for pool in scenario.inventory.values():
-        found.setdefault((pool.gpu.id, pool.region, pool.gpus_per_node), []).append(pool)
-    groups = [PoolGroup(*key, tuple(sorted(pools, key=_fill_order))) for key, pools in found.items()]
+        found.setdefault(pool.kind, []).append(pool)
+    groups = [PoolGroup(kind, tuple(sorted(pools, key=_fill_order))) for kind, pools in found.items()]
     return tuple(sorted(groups, key=lambda group: group.name))
 
 

@@ -20,6 +20,7 @@ from planner.candidates.fleet import as_running, context_limits, fleets, unnamed
 from planner.candidates.grid import Block
 from planner.candidates.idle import idle_candidate
 from planner.candidates.items import demand_items, mean_contexts
+from planner.candidates.losses import losses
 from planner.candidates.memory_only import memory_only
 from planner.candidates.physics import shape_physics, usable_preset
 from planner.candidates.regions import kinds_of_regions, regions_of
@@ -83,7 +84,7 @@ def _read(scenario: Scenario, model: ModelSpec, items: tuple[DemandItem, ...], o
     """What the physics of a model hangs on."""
     pools = {(pool.gpu.id, pool.region, pool.gpus_per_node) for pool in scenario.inventory.values()}
     traffic = [each for each in scenario.traffic.values() if each.model == model.name]
-    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, survive=())
+    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, spare_zones=0, survive=())
     free = replace(model, replicas=ReplicaLimits(), max_configurations=None)
     counts_loss = "quality_loss" in scenario.objective
     fleet = (fleets(scenario, model.name), scenario.as_is)
@@ -292,7 +293,7 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluate
     gpus = np.concatenate([np.full(len(block.rows), block.shape.parallel.gpus, dtype=np.int64) for block in blocks])
     counts_replicas = (
         scenario.reserve.spare_replicas > 0
-        or bool(scenario.reserve.survive)
+        or bool(losses(scenario))
         or model.replicas.min > 0
         or model.replicas.max is not None
         or model.max_configurations is not None

@@ -10,7 +10,7 @@ from planner.explain.ladders import counted, counts_down, counts_up, higher, num
 from planner.explain.lines import Exact, Level, Line, Rung, one
 from planner.explain.source import Source
 from planner.scenario.source import child_map
-from planner.scenario.types import HOURS_PER_MONTH, Budget, Pool, Reserve, Robust, Scenario
+from planner.scenario.types import HOURS_PER_MONTH, Budget, Pool, Reserve, Robust, Scenario, SpotTerms
 from planner.scenario.written import flow, money, share
 from planner.units import MICRO
 
@@ -47,7 +47,7 @@ def _stock(source: Source, name: str, pool: Pool) -> Line:
     """Nodes of a pool. More nodes of a contract are tried as nodes that can be had, and written as committed."""
 
     def endless(scenario: Scenario) -> Scenario:
-        more = replace(scenario.inventory[name], available_nodes=ENOUGH_NODES)
+        more = replace(scenario.inventory[name], available_nodes=ENOUGH_NODES, terms=None)
         return replace(scenario, inventory={**scenario.inventory, name: more})
 
     offered = f"inventory.{name}.available"
@@ -125,8 +125,13 @@ def _money(source: Source, key: str, none: Callable[[Budget], Budget], exact: Ex
 def _reserve(source: Source, reserve: Reserve) -> Iterator[Line]:
     if reserve.spare_nodes or reserve.spare_replicas:
         yield _spare(source, reserve)
+    if reserve.spare_zones:
+        yield _zones(source)
     for where, nodes in reserve.survive:
         yield _survive(source, where, nodes)
+    for name, pool in sorted(source.scenario.inventory.items()):
+        if pool.terms is not None and pool.terms.reclaim_nodes:
+            yield _reclaim(source, name, pool.terms)
     if reserve.utilization_ppm < 1_000_000:
         grid = range(0, 1_000_001, 10_000)
         yield _share(
@@ -155,6 +160,27 @@ def _spare(source: Source, reserve: Reserve) -> Line:
     return Line("reserve.spare", "reserve", f"{{{key}: {count}}}", source.place("reserve.spare"), none, steps)
 
 
+def _zones(source: Source) -> Line:
+    path = "reserve.spare.zones"
+
+    def none(scenario: Scenario) -> Scenario:
+        return replace(scenario, reserve=replace(scenario.reserve, spare_zones=0))
+
+    return Line(path, "reserve", "1", source.place(path), none, one(path, counts_down(1)))
+
+
+def _reclaim(source: Source, name: str, terms: SpotTerms) -> Line:
+    path = f"inventory.{name}.spot.reclaim"
+
+    def never(scenario: Scenario) -> Scenario:
+        pool = replace(scenario.inventory[name], terms=replace(terms, reclaim_nodes=0))
+        return replace(scenario, inventory={**scenario.inventory, name: pool})
+
+    value = source.written(path) or counted(terms.reclaim_nodes, " node")
+    steps = one(path, counts_down(terms.reclaim_nodes, 0, " node"))
+    return Line(path, "reserve", value, source.place(path), never, steps)
+
+
 def _survive(source: Source, where: str, nodes: int | None) -> Line:
     path = f"reserve.survive.{where}"
 
@@ -165,7 +191,7 @@ def _survive(source: Source, where: str, nodes: int | None) -> Line:
     most = sum(
         pool.committed_nodes + pool.available_nodes
         for pool in source.scenario.inventory.values()
-        if where in (pool.name, pool.region)
+        if where in (pool.name, pool.region, pool.zone)
     )
     fewer = counts_down(most + 1 if nodes is None else nodes, 1, " node")
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 from math import ceil
 
 from planner.candidates import Candidate, CandidateTable, build_table
+from planner.candidates.losses import losses
 from planner.candidates.table import Evaluations, Offered
 from planner.candidates.types import Demand, DemandItem, ItemLoad
 from planner.scenario.fleet import Change
@@ -107,7 +108,7 @@ def _counts_replicas(scenario: Scenario, name: str) -> bool:
     model: ModelSpec = scenario.models[name]
     return (
         scenario.reserve.spare_replicas > 0
-        or bool(scenario.reserve.survive)
+        or bool(losses(scenario))
         or model.replicas.min > 0
         or model.replicas.max is not None
         or model.max_configurations is not None

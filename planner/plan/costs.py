@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from planner.candidates.groups import pool_groups
+from planner.candidates.spot import counted
 from planner.plan.money import decimal, money
 from planner.plan.types import Deployment, ModelCost, PoolPlan, Totals
 from planner.scenario.types import HOURS_PER_MONTH, Scenario, TrafficClass
@@ -36,6 +37,8 @@ def pool_plans(
             cost_per_h=money(cost),
             cost_per_month=money(cost * HOURS_PER_MONTH),
             committed_per_month=money(pool.price_micro_per_node_h * pool.committed_nodes * HOURS_PER_MONTH),
+            zone=pool.zone,
+            nodes_counted=None if pool.terms is None else counted(pool, count),
         )
     return result
 
@@ -50,16 +53,21 @@ def _busy_gpus(deployments: Mapping[str, Deployment]) -> dict[str, int]:
 
 
 def _spare_gpus(scenario: Scenario, nodes: Mapping[str, int], busy: Mapping[str, int]) -> dict[str, int]:
-    """The spare nodes' GPUs, taken from the free GPUs of the group's pools, last filled first."""
-    spare: dict[str, int] = {}
+    """The spare nodes' GPUs, taken from the free GPUs of the group's pools, last filled first, and those of spot nodes
+    that are not counted on."""
+    spare = {
+        name: pool.gpus_per_node * (nodes.get(name, 0) - counted(pool, nodes.get(name, 0)))
+        for name, pool in scenario.inventory.items()
+    }
     for group in pool_groups(scenario):
         if not any(busy.get(pool.name) for pool in group.pools):
             continue
         wanted = scenario.reserve.spare_nodes * group.gpus_per_node
         for pool in reversed(group.pools):
-            free = pool.gpus_per_node * nodes.get(pool.name, 0) - busy.get(pool.name, 0)
-            spare[pool.name] = min(free, wanted)
-            wanted -= spare[pool.name]
+            free = pool.gpus_per_node * nodes.get(pool.name, 0) - busy.get(pool.name, 0) - spare[pool.name]
+            taken = min(free, wanted)
+            spare[pool.name] += taken
+            wanted -= taken
     return spare
 
 

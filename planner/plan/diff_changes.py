@@ -24,7 +24,7 @@ from planner.plan.types import Deployment, Plan, PoolPlan
 CONFIG_FIELDS = tuple(field.name for field in fields(Start))
 """What a replica is started with: two replicas that agree on all of these need no restart."""
 
-_LIKENESS = (CONFIG_FIELDS, CONFIG_FIELDS[:6], ("model", "gpu", "weights"), ("model",))
+_LIKENESS = (CONFIG_FIELDS, CONFIG_FIELDS[:7], ("model", "gpu", "weights"), ("model",))
 """Keys by which deployments are matched, the closest first."""
 
 

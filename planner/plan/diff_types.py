@@ -125,6 +125,7 @@ class DeploymentState:
     gpu_memory_utilization_ppm: int
     kv_preset: str
     pools: dict[str, int]
+    zone: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ class PoolState:
     gpus_idle: int
     price_per_gpu_h: str
     cost_per_month: str
+    zone: str = ""
+    nodes_counted: int | None = None
 
 
 @dataclass(frozen=True)

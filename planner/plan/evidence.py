@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from planner.candidates import Candidate, CandidateTable, Config
 from planner.candidates.confidence import factors
+from planner.candidates.losses import losses
 from planner.candidates.physics import preset_evidence
 from planner.catalog.latency import Calibration
 from planner.plan.types import BoundPlan, Deployment, Evidence
@@ -186,10 +187,21 @@ def _warnings(scenario: Scenario, used: Sequence[Deployment], bounds: Mapping[st
     for name in sorted(scenario.models):
         if scenario.models[name].capacity_path is not None:
             yield f"{name}: capacity from {scenario.models[name].capacity_path}; memory and latency are not planned"
-    survived = {where for where, _ in scenario.reserve.survive}
-    spot = sorted(n for n, pool in scenario.inventory.items() if pool.spot and not survived & {n, pool.region})
+    survived = {loss.where for loss in losses(scenario)}
+    spot = sorted(
+        name
+        for name, pool in scenario.inventory.items()
+        if pool.spot and pool.terms is None and not survived & {name, pool.region, pool.zone}
+    )
     if spot:
         yield f"not acted on: spot ({', '.join(spot)}) is planned as if it were never reclaimed"
+    for name, pool in sorted(scenario.inventory.items()):
+        if pool.terms is not None and pool.terms.availability_ppm < 1_000_000:
+            there, sure = (f"{ppm / 10_000:g}%" for ppm in (pool.terms.availability_ppm, pool.terms.confidence_ppm))
+            yield (
+                f"{name}: a node is taken to be there {there} of the time, by itself; as many are counted on as are "
+                f"there {sure} of the time; paid while they are there"
+            )
     started = scenario.calendar is not None
     slow = sorted(n for n, pool in scenario.inventory.items() if pool.start_up_us is not None and not started)
     if slow:

@@ -111,7 +111,7 @@ def _defaults(scenario: Scenario) -> dict[str, tuple[object, object, str]]:
         "reserve.utilization": (reserve.utilization_ppm, 1_000_000, "100%"),
         "reserve.kv_headroom": (reserve.kv_headroom_ppm, 0, "0%"),
         "reserve.confidence": (reserve.confidence, "p50", "p50"),
-        "reserve.spare": ((reserve.spare_nodes, reserve.spare_replicas), (0, 0), "{nodes: 0}"),
+        "reserve.spare": ((reserve.spare_nodes, reserve.spare_replicas, reserve.spare_zones), (0, 0, 0), "{nodes: 0}"),
         "performance.provider": (scenario.performance.provider, "roofline", "roofline"),
         "compression.policy": (compression.policy, "supported", "supported"),
         "compression.allow": (compression.allow, (), "[]"),
@@ -130,6 +130,14 @@ def _defaults(scenario: Scenario) -> dict[str, tuple[object, object, str]]:
             f"{path}.replicas.min": (model.replicas.min, 0, "0"),
             f"{path}.max_configurations": (model.max_configurations, None, "unlimited"),
         }
+    for name, pool in scenario.inventory.items():
+        if pool.terms is not None:
+            path = f"inventory.{name}.spot"
+            found |= {
+                f"{path}.availability": (pool.terms.availability_ppm, 1_000_000, "100%"),
+                f"{path}.confidence": (pool.terms.confidence_ppm, 990_000, "99%"),
+                f"{path}.reclaim": (pool.terms.reclaim_nodes, 0, "0 nodes"),
+            }
     for name, traffic in scenario.traffic.items():
         found |= {
             f"traffic.{name}.mean": (traffic.mean_rps, traffic.peak_rps, "the peak"),

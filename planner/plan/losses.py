@@ -13,7 +13,7 @@ from planner.scenario.types import Scenario
 
 
 def after_losses(scenario: Scenario, table: CandidateTable, moment: Moment, names: Names) -> tuple[AfterLoss, ...]:
-    """One record a loss of `reserve.survive`, in the order of the scenario."""
+    """One record a loss, in the order of `planner.candidates.losses`."""
     return tuple(
         _after(table, moment, loss, rerouted, names)
         for loss, rerouted in zip(losses(scenario), moment.losses, strict=True)

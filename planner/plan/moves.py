@@ -146,7 +146,7 @@ def broken_moves(plan: Plan) -> Iterator[Broken]:
             read = f"{after[start]} replicas with {', '.join(words)}"
             yield f"current.{name}", read, f"at most the {most} that run: the model does not name it"
     for start in sorted(after):
-        kept_here = kept_values(scenario, start.model, (start.gpu, start.region, start.gpus_per_node))
+        kept_here = kept_values(scenario, start.model, start.kind)
         for word, values in sorted(kept_here.items()):
             value = getattr(start, KEPT_FIELDS[word])
             if value not in values:

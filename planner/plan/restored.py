@@ -88,19 +88,18 @@ class _Stored:
 def _moment(table: CandidateTable, stored: _Stored, situation: Situation, rows: list[Broken]) -> Moment:
     """One situation as it was decided; what cannot be goes to `rows`."""
     scenario, before = situation.scenario, len(rows)
-    groups = {(g.gpu, g.region, g.gpus_per_node): g for g in pool_groups(scenario)}
+    groups = {g.kind: g for g in pool_groups(scenario)}
     index = {item.name: k for k, item in enumerate(table.items)}
     placed, names = [], []
     for name, deployment in sorted(stored.deployments.items()):
         path = f"{stored.path}deployments.{name}"
         candidate = _find(table, deployment)
-        group = groups.get((deployment.gpu, deployment.region, deployment.gpus_per_node))
+        group = groups.get(deployment.kind)
         spare = scenario.reserve.spare_replicas
         if isinstance(candidate, tuple):
             rows.append((f"{path}.{candidate[0]}", *candidate[1:]))
         elif group is None:
-            read = f"{deployment.gpu} in {deployment.region}, {deployment.gpus_per_node} a node"
-            rows.append((path, read, "no pool of this kind in the scenario"))
+            rows.append((path, str(deployment.kind), "no pool of this kind in the scenario"))
         elif deployment.routing and deployment.replicas <= spare:
             rows.append((f"{path}.replicas", str(deployment.replicas), f"more than the {spare} spare replicas"))
         else:

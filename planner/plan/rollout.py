@@ -16,9 +16,10 @@ from fractions import Fraction
 from planner.plan.diff_changes import CONFIG_FIELDS
 from planner.plan.diff_types import RolloutStep
 from planner.plan.types import Deployment, Plan
+from planner.scenario.types import NodeKind
 
-Group = tuple[str, str, int]
-"""GPU, region and GPUs a node: pools that replicas cannot tell apart."""
+Group = NodeKind
+"""Pools that replicas cannot tell apart."""
 
 Key = tuple[object, ...]
 """What a replica is started with."""
@@ -192,16 +193,15 @@ def rollout(base: Plan, head: Plan) -> tuple[tuple[RolloutStep, ...], int]:
     state.play()
     larger = max(_gpus(base), _gpus(head))
     buys = _node_steps(base, head, 1)
-    extra = sum(max(counts) * group[2] for (_, group), counts in _nodes(base, head).items()) - larger
-    held = sum(count * group[2] for group, count in state.held.items())
+    extra = sum(max(counts) * group.gpus_per_node for (_, group), counts in _nodes(base, head).items()) - larger
+    held = sum(count * group.gpus_per_node for group, count in state.held.items())
     steps: list[tuple[str, str, int, str, int, int]] = []
     for name, count, size in buys:
         steps.append(("buy", name, count, f"add {_count(count, 'node')} to {name} ({count * size} GPUs)", extra, 0))
     for group, count in sorted(state.held.items()):
-        gpu, region, size = group
-        text = (
-            f"hold {_count(count, 'more node')} of {gpu} in {region} ({count * size} GPUs) until old replicas are gone"
-        )
+        gpu, size = group.gpu, group.gpus_per_node
+        held_nodes = f"{_count(count, 'more node')} of {gpu} in {group.place} ({count * size} GPUs)"
+        text = f"hold {held_nodes} until old replicas are gone"
         steps.append(("buy", gpu, count, text, extra + held, 0))
     steps += [("restart", model, n, _down_text(model, n), extra + held, n) for model, n in sorted(state.down.items())]
     for task in state.starts:
@@ -211,7 +211,7 @@ def rollout(base: Plan, head: Plan) -> tuple[tuple[RolloutStep, ...], int]:
     for task in state.stops:
         text = f"stop {_count(task.total, 'replica')} of the old {task.what}"
         steps.append(("stop", task.name, task.total, text, extra + held, 0))
-    releases = [(g[0], n, g[2], "held for the change") for g, n in sorted(state.held.items())]
+    releases = [(g.gpu, n, g.gpus_per_node, "held for the change") for g, n in sorted(state.held.items())]
     releases += [(name, count, size, "") for name, count, size in _node_steps(base, head, -1)]
     for name, count, size, why in releases:
         held_back = f", {why}" if why else ""
@@ -229,7 +229,7 @@ def _prepared(base: Plan, head: Plan) -> _Rollout:
     nodes: dict[Group, _Nodes] = {}
     offered: dict[Group, int] = {}
     for (pool, group), counts in sorted(_nodes(base, head).items()):
-        nodes.setdefault(group, _Nodes(group[2])).add(max(counts))
+        nodes.setdefault(group, _Nodes(group.gpus_per_node)).add(max(counts))
         offered[group] = offered.get(group, 0) + max(
             plan.pools[pool].nodes_offered
             for plan in (base, head)
@@ -273,7 +273,7 @@ def _by_key(plan: Plan) -> dict[Key, tuple[str, Deployment, int]]:
 
 
 def _group(deployment: Deployment) -> Group:
-    return deployment.gpu, deployment.region, deployment.gpus_per_node
+    return deployment.kind
 
 
 def _replica_gpus(deployment: Deployment) -> int:
@@ -307,8 +307,7 @@ def _nodes(base: Plan, head: Plan) -> dict[tuple[str, Group], tuple[int, int]]:
 
 
 def _pool_group(plan: Plan, name: str) -> Group:
-    pool = plan.scenario.inventory[name]
-    return pool.gpu.id, pool.region, pool.gpus_per_node
+    return plan.scenario.inventory[name].kind
 
 
 def _gpus(plan: Plan) -> int:
@@ -318,7 +317,7 @@ def _gpus(plan: Plan) -> int:
 def _node_steps(base: Plan, head: Plan, sign: int) -> list[tuple[str, int, int]]:
     """Pools that grow (sign 1) or shrink (-1), by how many nodes of how many GPUs."""
     counts = sorted(_nodes(base, head).items())
-    changes = [(name, (after - before) * sign, group[2]) for (name, group), (before, after) in counts]
+    changes = [(name, (after - before) * sign, group.gpus_per_node) for (name, group), (before, after) in counts]
     return [change for change in changes if change[1] > 0]
 
 

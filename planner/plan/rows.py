@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
+from planner.candidates.spot import counted
 from planner.catalog.parallel import parse_parallel
 from planner.plan.certificate import broken_certificate
 from planner.plan.edge import broken_edge
@@ -21,7 +22,7 @@ from planner.plan.time_rows import broken_losses, broken_over_time
 from planner.plan.types import Plan
 from planner.plan.value import broken_values
 from planner.scenario.robust import worst
-from planner.scenario.types import HOURS_PER_MONTH
+from planner.scenario.types import HOURS_PER_MONTH, NodeKind
 from planner.traffic.lengths import class_lengths
 
 Broken = tuple[str, str, str]
@@ -90,15 +91,14 @@ def _loads(plan: Plan) -> Iterator[Broken]:
 
 def _packing(plan: Plan) -> Iterator[Broken]:
     """Replicas sit in pools of their group; a pool's replicas fit node by node beside the group's spare nodes."""
-    nodes: dict[tuple[str, str, int], int] = {}
+    nodes: dict[NodeKind, int] = {}
     for name, pool in plan.pools.items():
         facts = plan.scenario.inventory[name]
-        key = (pool.gpu, pool.region, facts.gpus_per_node)
-        nodes[key] = nodes.get(key, 0) + pool.nodes
-    sizes: dict[tuple[str, str, int], dict[int, int]] = {}
+        nodes[facts.kind] = nodes.get(facts.kind, 0) + counted(facts, pool.nodes)
+    sizes: dict[NodeKind, dict[int, int]] = {}
     placed: dict[str, int] = {}
     for name, deployment in plan.deployments.items():
-        key = (deployment.gpu, deployment.region, deployment.gpus_per_node)
+        key = deployment.kind
         each = deployment.gpus // deployment.replicas
         counts = sizes.setdefault(key, {})
         counts[each] = counts.get(each, 0) + deployment.replicas
@@ -110,17 +110,17 @@ def _packing(plan: Plan) -> Iterator[Broken]:
         for where, replicas in deployment.pools.items():
             facts = plan.scenario.inventory[where]
             placed[where] = placed.get(where, 0) + replicas * each
-            if (facts.gpu.id, facts.region, facts.gpus_per_node) != key:
-                read = f"{facts.gpu.id} in {facts.region}, {facts.gpus_per_node} a node"
-                yield f"deployments.{name}.pools.{where}", read, f"{key[0]} in {key[1]}, {key[2]} a node"
+            if facts.kind != key:
+                yield f"deployments.{name}.pools.{where}", str(facts.kind), str(key)
     for key, counts in sorted(sizes.items()):
         free = nodes.get(key, 0) - plan.scenario.reserve.spare_nodes
-        if not _fit(counts, key[2], free):
+        if not _fit(counts, key.gpus_per_node, free):
             gpus = sum(size * count for size, count in counts.items())
-            yield f"packing.{key[0]}@{key[1]}x{key[2]}", f"{gpus} GPUs", f"{max(0, free)} nodes of {key[2]}"
+            yield f"packing.{key}", f"{gpus} GPUs", f"{max(0, free)} nodes of {key.gpus_per_node}"
     for where, gpus in sorted(placed.items()):
-        bought = plan.pools[where].nodes if where in plan.pools else 0
-        held = plan.scenario.inventory[where].gpus_per_node * bought
+        facts = plan.scenario.inventory[where]
+        bought = counted(facts, plan.pools[where].nodes) if where in plan.pools else 0
+        held = facts.gpus_per_node * bought
         if gpus > held:
             yield f"pools.{where}.nodes", f"{gpus} GPUs busy", f"at most the {held} bought"
 
@@ -166,7 +166,7 @@ def _stock(plan: Plan) -> Iterator[Broken]:
 def _limits(plan: Plan) -> Iterator[Broken]:
     scenario, nodes = plan.scenario, {name: pool.nodes for name, pool in plan.pools.items()}
     pools = [(facts, nodes.get(name, 0)) for name, facts in scenario.inventory.items()]
-    cost = sum(facts.price_micro_per_gpu_h * facts.gpus_per_node * count for facts, count in pools) * HOURS_PER_MONTH
+    cost = sum(facts.price_micro_per_node_h * count for facts, count in pools) * HOURS_PER_MONTH
     power = Fraction(
         sum(facts.gpu.tdp_w * facts.gpus_per_node * count for facts, count in pools) * scenario.budget.pue_ppm, 1_000
     )

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from planner.candidates import Candidate, CandidateTable
 from planner.candidates.groups import PoolGroup, pool_groups
+from planner.candidates.spot import counted
 from planner.candidates.types import ROW_NAMES, Config, DemandItem
 from planner.plan import promises as promises_of
 from planner.plan.money import ppm
@@ -86,7 +87,7 @@ def _assign(scenario: Scenario, placed: list[Placed], nodes: Mapping[str, int]) 
     for group in pool_groups(scenario):
         order[group.name] = [pool.name for pool in group.pools]
         for pool in group.pools:
-            free[pool.name] = [group.gpus_per_node] * nodes.get(pool.name, 0)
+            free[pool.name] = [group.gpus_per_node] * counted(pool, nodes.get(pool.name, 0))
     result: list[dict[str, int]] = [{} for _ in placed]
     by_size = sorted(range(len(placed)), key=lambda i: (-placed[i].candidate.config.gpus, i))
     for index in by_size:
@@ -129,6 +130,7 @@ def _deployment(scenario: Scenario, table: CandidateTable, part: Placed, pools: 
         notes=(*part.candidate.estimated, *part.candidate.cautions),
         provider=part.candidate.provider,
         band=part.candidate.band,
+        zone=part.group.kind.zone,
     )
 
 

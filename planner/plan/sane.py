@@ -18,7 +18,7 @@ from planner.errors import Diagnostic, InputError
 from planner.plan.sane_fleet import impossible_fleets
 from planner.plan.sane_time import impossible_blocks, impossible_times, running_parts
 from planner.plan.types import Deployment, Plan
-from planner.scenario.types import Scenario, TraceUse, TrafficClass
+from planner.scenario.types import NodeKind, Scenario, TraceUse, TrafficClass
 from planner.traffic.joint import pairs_of
 from planner.traffic.trace_use import rates_of
 from planner.units import (
@@ -137,16 +137,15 @@ def _deployment(name: str, deployment: Deployment, scenario: Scenario) -> Iterat
 
 def _too_many(plan: Plan) -> Iterator[Broken]:
     """GPUs beyond what the bought nodes of a kind hold, which also bounds the work of laying replicas out."""
-    bought: dict[tuple[str, str, int], int] = {}
+    bought: dict[NodeKind, int] = {}
     for name, facts in plan.scenario.inventory.items():
-        key = (facts.gpu.id, facts.region, facts.gpus_per_node)
+        key = facts.kind
         bought[key] = bought.get(key, 0) + (plan.pools[name].nodes if name in plan.pools else 0)
     for name, deployment in sorted(plan.deployments.items()):
-        key = (deployment.gpu, deployment.region, deployment.gpus_per_node)
+        key = deployment.kind
         held = bought.get(key, 0) * max(0, deployment.gpus_per_node)
         if key not in bought:
-            read = f"{deployment.gpu} in {deployment.region}, {deployment.gpus_per_node} a node"
-            yield f"deployments.{name}", read, "no pool of this kind in the scenario"
+            yield f"deployments.{name}", str(key), "no pool of this kind in the scenario"
         elif deployment.gpus > held:
             yield f"deployments.{name}.gpus", str(deployment.gpus), f"at most the {held} GPUs bought"
         elif deployment.replicas * bought[key] > MOST_PLACINGS:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from planner.candidates.losses import losses
 from planner.candidates.situations import situations
 from planner.plan.types import AfterLoss, Deployment, Plan, PoolPlan
 from planner.scenario.calendar import WEEK_MINUTES, missing
-from planner.scenario.types import HOURS_PER_MONTH, Scenario
-from planner.units import MAX_INTEGER, MAX_MONTHS, MAX_NODES, PPM
+from planner.scenario.types import HOURS_PER_MONTH, Pool, Scenario
+from planner.units import MAX_INTEGER, MAX_MONTHS, MAX_NODES, MAX_SPOT_NODES, PPM
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the row allows."""
@@ -65,27 +66,49 @@ def _months(scenario: Scenario) -> Iterator[Broken]:
 
 
 def _losses(scenario: Scenario) -> Iterator[Broken]:
-    regions = {pool.region for pool in scenario.inventory.values()}
+    regions = {place for pool in scenario.inventory.values() for place in (pool.region, pool.zone) if place}
     seen = set()
     for where, nodes in scenario.reserve.survive:
         path = f"scenario.reserve.survive.{where}"
         if where in seen or (where in scenario.inventory) == (where in regions):
-            yield path, where, "one pool or region"
+            yield path, where, "one pool, zone or region"
         elif nodes is None and where in scenario.inventory:
             pool = scenario.inventory[where]
-            kind = (pool.gpu.id, pool.region, pool.gpus_per_node)
-            same = [p for p in scenario.inventory.values() if (p.gpu.id, p.region, p.gpus_per_node) == kind]
+            same = [p for p in scenario.inventory.values() if p.kind == pool.kind]
             if len(same) > 1:
                 yield path, "all", "nodes of a pool that shares its kind"
         elif nodes is not None and (where in regions or not 1 <= nodes <= MAX_NODES):
             yield path, str(nodes), "1 or more nodes of a pool"
         seen.add(where)
+    for name, pool in scenario.inventory.items():
+        yield from _spot(f"scenario.inventory.{name}", pool)
+    if scenario.reserve.spare_zones not in (0, 1):
+        yield "scenario.reserve.spare_zones", str(scenario.reserve.spare_zones), "0 or 1"
+    elif scenario.reserve.spare_zones and not all(pool.zone for pool in scenario.inventory.values()):
+        yield "scenario.reserve.spare_zones", "pools without a zone", "a zone of every pool"
     for name, traffic in scenario.traffic.items():
         path = f"scenario.traffic.{name}"
-        if not 0 <= traffic.shed_at_most_ppm <= (PPM if scenario.reserve.survive else 0):
+        if not 0 <= traffic.shed_at_most_ppm <= (PPM if losses(scenario) else 0):
             yield f"{path}.shed_at_most_ppm", str(traffic.shed_at_most_ppm), f"0 to {PPM}, and 0 without a loss"
         if not 1 <= traffic.priority <= (MAX_INTEGER if traffic.shed_at_most_ppm else 1):
             yield f"{path}.priority", str(traffic.priority), "1 or more, and 1 where nothing is shed"
+
+
+def _spot(path: str, pool: Pool) -> Iterator[Broken]:
+    """Terms of spot nodes within what a file may say: they end the search for what can be counted on."""
+    terms = pool.terms
+    if terms is None:
+        return
+    if not pool.spot or pool.committed_nodes or pool.term_months:
+        yield f"{path}.terms", "committed or bought nodes", "nodes of a spot pool, by the hour"
+    if not 1 <= terms.availability_ppm <= PPM:
+        yield f"{path}.terms.availability_ppm", str(terms.availability_ppm), f"1 to {PPM}"
+    if not PPM // 2 <= terms.confidence_ppm < PPM:
+        yield f"{path}.terms.confidence_ppm", str(terms.confidence_ppm), f"{PPM // 2} to {PPM - 1}"
+    if terms.availability_ppm < PPM and pool.available_nodes > MAX_SPOT_NODES:
+        yield f"{path}.available_nodes", str(pool.available_nodes), f"at most {MAX_SPOT_NODES} nodes"
+    if not 0 <= terms.reclaim_nodes <= pool.available_nodes:
+        yield f"{path}.terms.reclaim_nodes", str(terms.reclaim_nodes), f"0 to {pool.available_nodes} nodes"
 
 
 def running_parts(plan: Plan) -> Iterator[tuple[str, dict[str, Deployment], dict[str, PoolPlan]]]:

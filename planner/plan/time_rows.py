@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
+from planner.candidates.losses import losses
 from planner.candidates.situations import situations
 from planner.plan.types import AfterLoss, Deployment, LoadRow, Plan
 from planner.scenario.robust import worst
@@ -86,13 +87,12 @@ def broken_losses(plan: Plan) -> Iterator[Broken]:
     """After every loss the replicas that are left serve all but what may be shed."""
     scenario = plan.scenario
     stored = {after.path: after for after in plan.losses}
-    for where, nodes in scenario.reserve.survive:
-        after = stored.get(f"reserve.survive.{where}")
+    for loss in losses(scenario):
+        after, path = stored.get(loss.path), f"losses.{loss.where}"
         if after is None:
-            yield f"losses.{where}", "absent", "what is left after it"
+            yield path, "absent", "what is left after it"
             continue
-        path = f"losses.{where}"
-        yield from _left(path, plan, after, where, nodes)
+        yield from _left(path, plan, after, loss.where, loss.nodes)
         yield from _served(path, plan, after)
 
 
@@ -119,10 +119,9 @@ def _same_shares(path: str, rows: tuple[LoadRow, ...], routed: Mapping[str, Frac
 
 
 def _gone(scenario: Scenario, deployment: Deployment, where: str, nodes: int | None) -> int:
-    """Replicas that a deployment loses: what the lost nodes hold of it, all of them in a lost region."""
+    """Replicas that a deployment loses: what the lost nodes hold of it, all of them in a lost zone or region."""
     pool = scenario.inventory.get(where)
-    kind = (deployment.gpu, deployment.region, deployment.gpus_per_node)
-    here = deployment.region == where if pool is None else (pool.gpu.id, pool.region, pool.gpus_per_node) == kind
+    here = where in (deployment.region, deployment.zone) if pool is None else pool.kind == deployment.kind
     if not here:
         return 0
     if nodes is None:

@@ -19,7 +19,7 @@ from planner.plan.hits import WithoutHits
 from planner.plan.moves import Moves
 from planner.plan.robustness import Robustness
 from planner.plan.value import IfWrong, PresetValue
-from planner.scenario.types import Scenario
+from planner.scenario.types import NodeKind, Scenario
 
 FORMAT_VERSION = "1.4"
 """Minor versions add keys, major versions break readers."""
@@ -138,6 +138,12 @@ class Deployment:
     provider: str = ""
     """Who says how long steps take; empty with a capacity table, as `band` is None then."""
     band: LatencyBand | None = None
+    zone: str = ""
+
+    @property
+    def kind(self) -> NodeKind:
+        """The nodes that it stands on."""
+        return NodeKind(self.gpu, self.region, self.zone, self.gpus_per_node)
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,14 @@ class PoolPlan:
     cost_per_h: str
     cost_per_month: str
     committed_per_month: str
+    zone: str = ""
+    nodes_counted: int | None = None
+    """Nodes of a spot pool with terms that are there often enough for replicas to stand on them."""
+
+    @property
+    def place(self) -> str:
+        """The region, with the zone where there is one."""
+        return f"{self.region}/{self.zone}" if self.zone else self.region
 
 
 @dataclass(frozen=True)

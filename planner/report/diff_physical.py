@@ -19,6 +19,8 @@ from planner.report.diff_words import ARROW, NONE, counted
 LABELS = {
     "gpu": "GPU",
     "region": "region",
+    "zone": "zone",
+    "nodes_counted": "nodes counted on",
     "gpus_per_node": "GPUs a node",
     "weights": "weights",
     "parallel": "shape",

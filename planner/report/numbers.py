@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
+from planner.plan.types import PoolPlan
+
 MICRO = 1_000_000
 
 
@@ -17,6 +19,12 @@ def money(amount: str, currency: str, *, places: int = 2) -> str:
     value = Decimal(amount).quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)
     sign = "-" if value < 0 else ""
     return f"{sign}{currency}{abs(value):,}"
+
+
+def nodes(pool: PoolPlan) -> str:
+    """Nodes of those offered, and how many of them are counted on where some may be away: `9/9, 6 sure`."""
+    sure = "" if pool.nodes_counted is None else f", {pool.nodes_counted} sure"
+    return f"{pool.nodes}/{pool.nodes_offered}{sure}"
 
 
 def tokens(count: int) -> str:

@@ -113,7 +113,7 @@ def _deployments(plan: Plan) -> Iterable[Row]:
             "name": name,
             "model": each.model,
             "gpu": each.gpu,
-            "region": each.region,
+            "region": each.kind.place,
             "pools": "; ".join(f"{pool} {count}" for pool, count in each.pools.items()),
             "weights": each.weights,
             "shape": each.parallel,
@@ -134,7 +134,7 @@ def _pools(plan: Plan) -> Iterable[Row]:
             "section": "pool",
             "name": name,
             "gpu": pool.gpu,
-            "region": pool.region,
+            "region": pool.place,
             "nodes": pool.nodes,
             "nodes_offered": pool.nodes_offered,
             "gpus": pool.gpus_busy + pool.gpus_spare + pool.gpus_idle,
@@ -144,6 +144,7 @@ def _pools(plan: Plan) -> Iterable[Row]:
             "price_per_gpu_h": Decimal(pool.price_per_gpu_h),
             "cost_per_month": money(pool.cost_per_month),
             "committed_per_month": money(pool.committed_per_month),
+            "note": None if pool.nodes_counted is None else f"{pool.nodes_counted} nodes counted on",
         }
 
 
@@ -208,9 +209,9 @@ def _time(plan: Plan) -> Iterable[Row]:
     for when, part in plan.time.situations.items():
         for name, each in part.deployments.items():
             row: Row = {"section": "situation deployment", "name": f"{when} {name}", "model": each.model}
-            yield {**row, "gpu": each.gpu, "region": each.region, "replicas": each.replicas, "gpus": each.gpus}
+            yield {**row, "gpu": each.gpu, "region": each.kind.place, "replicas": each.replicas, "gpus": each.gpus}
         for name, pool in part.pools.items():
-            row = {"section": "situation pool", "name": f"{when} {name}", "gpu": pool.gpu, "region": pool.region}
+            row = {"section": "situation pool", "name": f"{when} {name}", "gpu": pool.gpu, "region": pool.place}
             yield {**row, "nodes": pool.nodes, "gpus_busy": pool.gpus_busy, "gpus_idle": pool.gpus_idle}
     for when, spent in (plan.time.months or {"horizon": plan.time.spent}).items():
         for word in ("total", "committed", "rented", "started", "stranded"):

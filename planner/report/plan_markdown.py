@@ -186,7 +186,7 @@ def _pools(plan: Plan) -> str:
     currency = plan.scenario.currency
     rows = [
         (
-            code(name), _text(pool.gpu), _text(pool.region), f"{pool.nodes}/{pool.nodes_offered}",
+            code(name), _text(pool.gpu), _text(pool.place), numbers.nodes(pool),
             f"{pool.gpus_busy} + {pool.gpus_spare} + {pool.gpus_idle}" if pool.nodes else NONE,
             _text(numbers.price(pool.price_per_gpu_h, currency)),
             _text(numbers.money(pool.committed_per_month, currency)),

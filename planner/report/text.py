@@ -171,7 +171,7 @@ def _pools(plan: Plan, columns: int) -> str:
     for name, pool in plan.pools.items():
         used = f"{pool.gpus_busy} + {pool.gpus_spare} + {pool.gpus_idle}" if pool.nodes else "-"
         table.add_row(
-            Text(name), Text(pool.gpu), f"{pool.nodes}/{pool.nodes_offered}", used,
+            Text(name), Text(f"{pool.gpu} in {pool.zone}" if pool.zone else pool.gpu), numbers.nodes(pool), used,
             numbers.money(pool.price_per_gpu_h, currency, places=max(2, len(pool.price_per_gpu_h.partition(".")[2]))),
             numbers.money(pool.cost_per_month, currency),
         )  # fmt: skip

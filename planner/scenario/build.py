@@ -7,7 +7,7 @@ from typing import cast
 
 from planner.catalog.latency import Performance
 from planner.scenario.blocks.fleet import ChangeBlock
-from planner.scenario.blocks.inventory import PoolBlock
+from planner.scenario.blocks.inventory import PoolBlock, SpotBlock
 from planner.scenario.blocks.reserve import CalendarBlock, ReserveBlock, RobustBlock, SpareBlock
 from planner.scenario.blocks.rules import BudgetBlock, CompressionBlock, GuardrailBlock, PerformanceBlock
 from planner.scenario.build_fleet import build_change, build_running
@@ -30,6 +30,7 @@ from planner.scenario.types import (
     Reserve,
     Robust,
     Scenario,
+    SpotTerms,
 )
 from planner.units import DURATION_UNITS_US, HOUR_US, PPM
 
@@ -87,10 +88,24 @@ def _pool(name: str, block: PoolBlock, lookup: Lookup) -> Pool:
         available_nodes=block.available or 0,
         price_micro_per_gpu_h=price,
         source=block.source,
-        spot=block.spot,
+        spot=block.spot is not None,
         start_up_us=block.start_up,
         term_months=block.term,
         notice_months=block.notice,
+        zone=block.zone or "",
+        terms=_spot_terms(block.spot),
+    )
+
+
+def _spot_terms(block: SpotBlock | None) -> SpotTerms | None:
+    """None where `spot: true` says no more than that."""
+    if block is None or not block.model_fields_set:
+        return None
+    terms = SpotTerms()
+    return SpotTerms(
+        availability_ppm=block.availability or terms.availability_ppm,
+        confidence_ppm=block.confidence or terms.confidence_ppm,
+        reclaim_nodes=block.reclaim or 0,
     )
 
 
@@ -102,6 +117,7 @@ def _reserve(block: ReserveBlock) -> Reserve:
         confidence="p90" if block.confidence == "p90" else "p50",
         spare_nodes=spare.nodes or 0,
         spare_replicas=spare.replicas or 0,
+        spare_zones=spare.zones or 0,
         survive=tuple((block.survive or {}).items()),
     )
 

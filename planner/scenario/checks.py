@@ -13,8 +13,9 @@ from typing import Literal
 from planner import catalog, units
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
 from planner.scenario.checks_fleet import check_fleet
+from planner.scenario.checks_losses import check_losses
 from planner.scenario.checks_regions import check_regions
-from planner.scenario.checks_time import check_losses, check_time
+from planner.scenario.checks_time import check_time
 from planner.scenario.checks_traffic import check_class
 from planner.scenario.fields import suggestion
 from planner.scenario.reading import is_line, unreadable
@@ -258,7 +259,7 @@ def _check_spare(root: MapNode, findings: Findings) -> None:
         findings.add(spare["replicas"].key_place, "KV407", message)
     elif isinstance(child(root, "reserve", "spare"), MapNode) and not spare:
         place = child_map(root, "reserve")["spare"].key_place
-        findings.add(place, "KV407", "reserve.spare: nothing is named; write {nodes: 1} or {replicas: 1}")
+        findings.add(place, "KV407", "reserve.spare: nothing is named; write {nodes: 1}, {replicas: 1} or {zones: 1}")
 
 
 def _check_robust(root: MapNode, findings: Findings) -> None:

@@ -1,4 +1,4 @@
-"""Relations of time and failure: periods that cover the week, rates of every period, months of the horizon, losses."""
+"""Relations of time and failure: periods that cover the week, rates of every period, months of the horizon."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from itertools import combinations
 from planner import units
 from planner.scenario import calendar
 from planner.scenario.fields import suggestion
-from planner.scenario.source import Entry, Findings, ListNode, MapNode, TextNode, child, child_map, value_of
+from planner.scenario.source import Entry, Findings, ListNode, MapNode, child, child_map, value_of
 from planner.units import quote, shorten
 
 MONTHS_EXAMPLE = "12mo"
-KIND = ("gpu", "region", "gpus_per_node")
-"""Pools that agree in these share the nodes of replicas."""
 
 
 def check_time(root: MapNode, findings: Findings) -> None:
@@ -130,46 +128,3 @@ def _check_term(path: str, entry: Entry, findings: Findings) -> None:
         if key in keys and count == 0:
             message = f"{path}.{key}: the pool has no {nodes} nodes; write '{nodes}: 4 nodes', or drop it"
             findings.add(keys[key].key_place, "KV434", message)
-
-
-def check_losses(root: MapNode, findings: Findings) -> None:
-    """Losses name pools or regions; what may be shed needs a loss."""
-    pools, losses = child_map(root, "inventory"), child_map(root, "reserve", "survive")
-    regions = {node.text for entry in pools.values() if isinstance(node := child(entry.node, "region"), TextNode)}
-    for name, loss in losses.items():
-        path = f"reserve.survive.{shorten(name, 64)}"
-        if name in pools and name in regions:
-            message = f"{path}: a pool and a region are called so; rename the pool"
-            findings.add(loss.key_place, "KV435", message)
-        elif name not in pools and name not in regions:
-            known = [*pools, *sorted(regions - set(pools))]
-            message = f"{path}: there is no pool or region {quote(name)}; {suggestion(name, known)}"
-            findings.add(loss.key_place, "KV435", message)
-        elif name not in pools and value_of(loss.node, units.parse_nodes) is not None:
-            message = f"{path}: nodes of a region are not counted; write '{name}: all', or name its pools"
-            findings.add(loss.place, "KV435", message)
-        elif isinstance(loss.node, TextNode) and loss.node.text == "all" and (other := _same_kind(name, pools)):
-            message = (
-                f"{path}: {quote(other)} has the same kind of nodes, and replicas move between both; write '1 node'"
-            )
-            findings.add(loss.place, "KV435", message)
-        elif value_of(loss.node, units.parse_nodes) == 0:
-            findings.add(loss.place, "KV435", f"{path}: losing no node is no loss; write '1 node', or drop it")
-    for name, entry in child_map(root, "traffic").items():
-        keys = child_map(entry.node)
-        path = f"traffic.{shorten(name, 64)}"
-        if "when_degraded" in keys and not losses:
-            message = f"{path}.when_degraded: no loss is planned for; write 'reserve: {{survive: {{POOL: 1 node}}}}'"
-            findings.add(keys["when_degraded"].key_place, "KV436", message)
-        if "priority" in keys and "when_degraded" not in keys:
-            message = f"{path}.priority: says what is shed first; write 'when_degraded: {{shed_at_most: 30%}}' too"
-            findings.add(keys["priority"].key_place, "KV436", message)
-
-
-def _same_kind(name: str, pools: dict[str, Entry]) -> str | None:
-    """Another pool with the GPU, region and node size of a pool."""
-    kinds = {
-        pool: tuple(node.text if isinstance(node := child(entry.node, key), TextNode) else "" for key in KIND)
-        for pool, entry in pools.items()
-    }
-    return next((pool for pool in pools if pool != name and kinds[pool] == kinds.get(name)), None)

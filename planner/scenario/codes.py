@@ -65,6 +65,8 @@ CODES: dict[str, str] = {
     "KV434": "a term or notice of nodes that are not there",
     "KV435": "a loss of something unknown",
     "KV436": "traffic to shed without a loss",
+    "KV437": "zones that cannot be told apart",
+    "KV438": "spot terms that do not fit the pool",
     "KV441": "a key about a trace without a trace",
     "KV442": "a trace beside what it says itself",
     "KV443": "a window of a trace that is none",

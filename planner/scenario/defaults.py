@@ -23,6 +23,13 @@ def defaults_taken(block: ScenarioBlock) -> tuple[tuple[str, str], ...]:
             taken += _class_defaults(f"traffic.{name}", traffic)
         elif traffic.requests is None and traffic.rate is None:
             taken.append((f"traffic.{name}.mean", "the peak", traffic.mean is None))
+    for name, pool in block.inventory.items():
+        if pool.spot is not None and pool.spot.model_fields_set:
+            taken += [
+                (f"inventory.{name}.spot.availability", "100%", pool.spot.availability is None),
+                (f"inventory.{name}.spot.confidence", "99%", pool.spot.confidence is None),
+                (f"inventory.{name}.spot.reclaim", "0 nodes", pool.spot.reclaim is None),
+            ]
     reserve, budget = block.reserve or ReserveBlock(), block.budget or BudgetBlock()
     compression = block.compression or CompressionBlock()
     taken += [

@@ -136,6 +136,7 @@ _SECTIONS = (
     ("Inventory", "inventory.NAME", "PoolBlock"),
     ("Running fleet", "current.NAME", "RunningBlock"),
     ("Change", "change", "ChangeBlock"),
+    ("Spot nodes", "inventory.NAME.spot", "SpotBlock"),
     ("Calendar", "calendar", "CalendarBlock"),
     ("Limits", "limits.NAME", "LimitBlock"),
     ("Reserve", "reserve", "ReserveBlock"),
@@ -165,6 +166,8 @@ def _type_text(item: dict[str, Json]) -> str:
     """The type of a key in words."""
     if item.get("enum") and len(_list(item["enum"])) <= MAX_SHOWN_CHOICES:
         return " or ".join(f"`{choice}`" for choice in _list(item["enum"]))
+    if "$ref" in item:
+        return "map"
     if "examples" in item:
         return f"{item['title']}, like `{_list(item['examples'])[0]}`"
     if item.get("type") == "array":

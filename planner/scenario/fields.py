@@ -100,6 +100,11 @@ def _parse_flag(text: str) -> bool:
     return text == "true"
 
 
+def read_flag(node: object) -> bool:
+    """True or false, as YAML writes them."""
+    return _read_plain("KV211", _parse_flag, "true", node)
+
+
 def parse_line(text: str) -> str:
     if len(text) > MAX_TEXT_CHARS:
         raise ValueError(f"{quote(text)} has more than {MAX_TEXT_CHARS} characters; shorten it")
@@ -335,7 +340,7 @@ PresetId = Annotated[
 AllowedRow = Annotated[str, *_worded("preset row", _parse_allowed_row, "nvfp4@0.24")]
 Flag = Annotated[
     bool,
-    PlainValidator(partial(_read_plain, "KV211", _parse_flag, "true")),
+    PlainValidator(read_flag),
     WithJsonSchema({"title": "flag", "type": "boolean", "examples": ["true"]}),
 ]
 Tokens = Annotated[
@@ -410,8 +415,11 @@ LostNodes = Annotated[int | None, PlainValidator(_read_loss), _schema("nodes", f
 Share = Annotated[int, *_share(0, units.PPM, "0.5%")]
 UtilizationShare = Annotated[int, *_share(1, units.PPM, "95%")]
 HeadroomShare = Annotated[int, *_share(0, 990_000, "10%")]
+Availability = Annotated[int, *_share(1, units.PPM, "97%")]
+SpotConfidence = Annotated[int, *_share(units.PPM // 2, 999_999, "99%")]
 Threshold = Annotated[int, *_share(0, 100 * units.PPM, "10%")]
 Count = Annotated[int, *_count(0, units.MAX_NODES, "2")]
+SpareZones = Annotated[int, *_count(0, 1, "1")]
 PositiveCount = Annotated[int, *_count(1, units.MAX_NODES, "8")]
 GpusPerNode = Annotated[int, *_count(1, 1_024, "8")]
 BatchTokens = Annotated[int, *_count(1, units.MAX_TOKENS, "8192")]

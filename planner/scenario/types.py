@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from planner.catalog.latency import Performance
 from planner.catalog.parallel import Parallel as Parallel
@@ -262,13 +262,40 @@ class TrafficClass:
     """Not written by the user: how much longer long prompts are at the worst of the band of `robust`."""
 
 
+class NodeKind(NamedTuple):
+    """What nodes have in common that replicas cannot tell apart: GPU, region, zone and size."""
+
+    gpu: str
+    region: str
+    zone: str
+    gpus_per_node: int
+
+    @property
+    def place(self) -> str:
+        """The region, with the zone where there is one."""
+        return f"{self.region}/{self.zone}" if self.zone else self.region
+
+    def __str__(self) -> str:
+        """A stable, readable name."""
+        return f"{self.gpu}@{self.place}x{self.gpus_per_node}"
+
+
+@dataclass(frozen=True)
+class SpotTerms:
+    """How often a spot node is there, how sure its nodes must be to be counted on, and how many may go at once."""
+
+    availability_ppm: int = 1_000_000
+    confidence_ppm: int = 990_000
+    reclaim_nodes: int = 0
+
+
 @dataclass(frozen=True)
 class Pool:
     """GPUs of one kind, place and price. `available_nodes` come on top of `committed_nodes`; committed ones
     are paid idle.
 
     With `term_months` available nodes are bought for that long; with `notice_months` committed ones may be given up
-    after that long.
+    after that long. `zone` is empty where none is named. Nodes of a `spot` pool can be taken away, as `terms` says.
     """
 
     name: str
@@ -283,11 +310,22 @@ class Pool:
     start_up_us: int | None = None
     term_months: int | None = None
     notice_months: int | None = None
+    zone: str = ""
+    terms: SpotTerms | None = None
 
     @property
     def price_micro_per_node_h(self) -> int:
-        """Price of a node for an hour, in micro-units of the currency."""
-        return self.price_micro_per_gpu_h * self.gpus_per_node
+        """What a node costs in an average hour, in micro-units of the currency: a node that is not there costs nothing.
+
+        price * availability, rounded up.
+        """
+        price = self.price_micro_per_gpu_h * self.gpus_per_node
+        return price if self.terms is None else -(-price * self.terms.availability_ppm // 1_000_000)
+
+    @property
+    def kind(self) -> NodeKind:
+        """What replicas can tell of its nodes."""
+        return NodeKind(self.gpu.id, self.region, self.zone, self.gpus_per_node)
 
 
 @dataclass(frozen=True)
@@ -314,6 +352,7 @@ class Reserve:
     confidence: Quantile = "p50"
     spare_nodes: int = 0
     spare_replicas: int = 0
+    spare_zones: int = 0
     survive: tuple[tuple[str, int | None], ...] = ()
 
 

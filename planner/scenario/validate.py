@@ -18,9 +18,6 @@ from planner.scenario.types import Place
 from planner.units import quote, shorten
 
 LATER_WORDS: dict[str, str] = {
-    "availability": "leave it out; reserve.survive plans for nodes that are taken away",
-    "reclaim": "leave it out; reserve.survive plans for nodes that are taken away",
-    "zones": "give reserve.spare",
     "kv_offload": "leave it out",
     "roles": "leave it out; prefill and decode share a replica",
     "adapters": "leave it out",

@@ -12,6 +12,7 @@ from functools import partial
 from planner.candidates.confidence import factors
 from planner.candidates.physics import speculation_of, timed_steps, usable_preset
 from planner.candidates.regions import network_us
+from planner.candidates.spot import counted
 from planner.candidates.types import Shape
 from planner.catalog.parallel import Parallel
 from planner.catalog.types import Refusal
@@ -178,7 +179,8 @@ def _nodes(plan: Plan) -> dict[str, tuple[Node, ...]]:
     """The node of every replica: within a pool larger replicas first, node by node."""
     by_size = sorted(plan.deployments, key=lambda name: (-_gpus(plan.deployments[name]), name))
     free: dict[str, list[int]] = {
-        name: [plan.scenario.inventory[name].gpus_per_node] * pool.nodes for name, pool in plan.pools.items()
+        name: [plan.scenario.inventory[name].gpus_per_node] * counted(plan.scenario.inventory[name], pool.nodes)
+        for name, pool in plan.pools.items()
     }
     found: dict[str, list[Node]] = {name: [] for name in plan.deployments}
     for name in by_size:

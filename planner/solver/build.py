@@ -13,8 +13,10 @@ from planner.candidates.groups import PoolGroup, pool_groups
 from planner.candidates.losses import Loss, losses
 from planner.candidates.regions import loads_in, local_classes
 from planner.candidates.situations import situations, table_at
+from planner.candidates.spot import most_counted
 from planner.candidates.types import ROW_NAMES, ItemLoad
 from planner.scenario.types import HOURS_PER_MONTH, Scenario
+from planner.solver.pools import pool_nodes, pool_of
 from planner.solver.program import (
     Column,
     Demand,
@@ -79,17 +81,7 @@ def _failure(scenario: Scenario, table: CandidateTable, program: Program, loss: 
 def _plain(scenario: Scenario, table: CandidateTable) -> Program:
     """The program of one situation. Columns are candidates x groups with that GPU and large enough nodes."""
     groups = pool_groups(scenario)
-    pools = tuple(
-        PoolNodes(
-            name=pool.name,
-            group=index,
-            lower=pool.committed_nodes,
-            upper=pool.committed_nodes + pool.available_nodes,
-            cost=pool.price_micro_per_node_h,
-        )
-        for index, group in enumerate(groups)
-        for pool in group.pools
-    )
+    pools, spot_rows = pool_nodes(groups)
     demands, local = _demands_of(table), local_classes(scenario)
     survived = [loss for loss in losses(scenario) if loss.nodes is not None]
     now = today(scenario, groups)
@@ -105,7 +97,7 @@ def _plain(scenario: Scenario, table: CandidateTable) -> Program:
         columns=columns,
         groups=tuple(Group(g.name, g.gpus_per_node, scenario.reserve.spare_nodes, g.region) for g in groups),
         pools=pools,
-        node_limits=_node_limits(scenario, pools),
+        node_limits=(*_node_limits(scenario, pools), *spot_rows),
         share_limits=_share_limits(scenario, table, columns),
         models=tuple(
             ModelLimit(m.name, m.replicas.min, m.replicas.max, m.max_configurations)
@@ -119,7 +111,7 @@ def _plain(scenario: Scenario, table: CandidateTable) -> Program:
 
 def column_name(candidate: Candidate, group: PoolGroup) -> str:
     """The name of a candidate on a group: unique and stable."""
-    return f"{candidate.config.name}@{group.region}x{group.gpus_per_node}"
+    return f"{candidate.config.name}@{group.kind.place}x{group.gpus_per_node}"
 
 
 def _columns(
@@ -140,7 +132,7 @@ def _columns(
     for index, group in fitting:
         served = loads_in(scenario, table.items, candidate, group.region, local)
         own = tuple(k for k, _ in served)
-        nodes = sum(pool.committed_nodes + pool.available_nodes for pool in group.pools) - scenario.reserve.spare_nodes
+        nodes = sum(most_counted(pool) for pool in group.pools) - scenario.reserve.spare_nodes
         stock = nodes * (group.gpus_per_node // config.gpus)
         key = start_of(candidate, group)
         if stock <= 0 or not now.offers(key, index) or not (own or now.must_stay(key)):
@@ -218,12 +210,13 @@ def _node_limits(scenario: Scenario, pools: tuple[PoolNodes, ...]) -> tuple[Node
         use = [(p, pool.cost * scenario.horizon_h) for p, pool in enumerate(pools)]
         rows.append(_integers("budget.total", Fraction(budget.total_micro), use))
     if budget.power_mw is not None:
-        tdp = [scenario.inventory[p.name].gpu.tdp_w * scenario.inventory[p.name].gpus_per_node for p in pools]
+        own = [scenario.inventory[pool_of(p.name)] for p in pools]
+        tdp = [pool.gpu.tdp_w * pool.gpus_per_node for pool in own]
         use = [(p, Fraction(w * 1_000 * budget.pue_ppm, 1_000_000)) for p, w in enumerate(tdp)]
         rows.append(_integers("budget.power", Fraction(budget.power_mw), use))
-    position = {pool.name: index for index, pool in enumerate(pools)}
     for name, limit in sorted(scenario.limits.items()):
-        use = [(position[pool], amount) for pool, amount in limit.per_node]
+        per_node = dict(limit.per_node)
+        use = [(p, per_node[pool_of(pool.name)]) for p, pool in enumerate(pools) if pool_of(pool.name) in per_node]
         rows.append(_integers(f"limits.{name}", limit.max, use))
     return tuple(rows)
 

@@ -83,7 +83,7 @@ def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
         amounts = dict(scenario.limits[name].per_node)
         yield f"limits.{name}", "amount", replace(scenario, limits=limits), _amount(amounts)
     for name, pool in sorted(scenario.inventory.items()):
-        more = {**scenario.inventory, name: replace(pool, available_nodes=ENOUGH_NODES)}
+        more = {**scenario.inventory, name: replace(pool, available_nodes=ENOUGH_NODES, terms=None)}
         word = "available" if pool.available_nodes else "committed"
         yield f"inventory.{name}.{word}", "nodes", replace(scenario, inventory=more), _amount({name: Fraction(1)})
     if reserve.spare_nodes or reserve.spare_replicas:
@@ -91,6 +91,8 @@ def _families(scenario: Scenario) -> Iterator[tuple[str, str, Scenario, Weigh]]:
         yield "reserve.spare", "none", replace(scenario, reserve=none), _month
     if reserve.survive:
         yield "reserve.survive", "none", replace(scenario, reserve=replace(reserve, survive=())), _month
+    if reserve.spare_zones:
+        yield "reserve.spare.zones", "none", replace(scenario, reserve=replace(reserve, spare_zones=0)), _month
     for name, model in sorted(scenario.models.items()):
         if model.replicas.max is not None:
             free = replace(model, replicas=replace(model.replicas, max=None))
@@ -159,13 +161,13 @@ def weighed(program: Program, scenario: Scenario, weigh: Weigh, move: Fraction) 
 
 def _together(scenario: Scenario, table: CandidateTable, deadline: float) -> list[Finding]:
     """What a plan would need if none of these limits stood, the cheapest first."""
-    pools = {name: replace(pool, available_nodes=ENOUGH_NODES) for name, pool in scenario.inventory.items()}
+    pools = {name: replace(pool, available_nodes=ENOUGH_NODES, terms=None) for name, pool in scenario.inventory.items()}
     budget = replace(scenario.budget, monthly_micro=None, total_micro=None, power_mw=None)
     models = {
         name: replace(model, replicas=replace(model.replicas, max=None), max_configurations=None)
         for name, model in scenario.models.items()
     }
-    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, survive=())
+    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, spare_zones=0, survive=())
     fleet = {name: replace(running, keep=()) for name, running in scenario.current.items()}
     free = replace(
         scenario,

@@ -101,7 +101,8 @@ class Group:
 @dataclass(frozen=True)
 class PoolNodes:
     """Nodes of a pool: lower is what is committed. `cost` is per node, in micro-units: for an hour, or for the `hours`
-    that the nodes count in a program of several situations. A purchase that holds no replicas itself has no group."""
+    that the nodes count in a program of several situations. A purchase that holds no replicas itself has no group; it
+    may bring `gpus` that count as bought."""
 
     name: str
     group: int | None
@@ -109,6 +110,7 @@ class PoolNodes:
     upper: int
     cost: int
     hours: int = 1
+    gpus: int = 0
 
 
 @dataclass(frozen=True)

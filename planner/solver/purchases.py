@@ -21,8 +21,9 @@ from math import gcd, lcm
 from planner.candidates.situations import Situation
 from planner.scenario.calendar import changes
 from planner.scenario.types import HOURS_PER_MONTH, Pool, Scenario
+from planner.solver.pools import pool_of
 from planner.solver.program import NodeLimit, PoolNodes, Program
-from planner.solver.situations import at
+from planner.solver.situations import at, plain
 from planner.units import HOUR_US
 
 HOURS_PER_WEEK = 168
@@ -54,7 +55,7 @@ def over_time(program: Program, scenario: Scenario, moments: Sequence[Situation]
     per = len(program.pools) // len(moments)
     names = [pool.name for pool in program.pools[:per]]
     for p, name in enumerate(names):
-        pool = scenario.inventory[name.partition("|")[0]]
+        pool = _pool(scenario, plain(name))
         nodes = {s: s * per + p for s in range(len(moments))}
         if pool.term_months or pool.notice_months:
             _by_the_month(money, pool, moments, nodes)
@@ -64,6 +65,12 @@ def over_time(program: Program, scenario: Scenario, moments: Sequence[Situation]
         if scenario.calendar and pool.start_up_us and pool.available_nodes and not pool.term_months:
             _starts(money, pool, scenario, moments, nodes)
     return _in_integers(program, money, scenario, moments, per)
+
+
+def _pool(scenario: Scenario, name: str) -> Pool:
+    """The pool of a quantity; the extra of a spot pool is one node of it."""
+    pool = scenario.inventory[pool_of(name)]
+    return pool if pool.name == name else replace(pool, name=name, committed_nodes=0, available_nodes=1)
 
 
 def _by_the_month(money: _Money, pool: Pool, moments: Sequence[Situation], nodes: dict[int, int]) -> None:

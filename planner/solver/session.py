@@ -259,7 +259,8 @@ def node_weights(program: Program, name: str) -> tuple[int, ...]:
         return tuple(pool.cost for pool in program.pools)
     if name == "gpus":
         return tuple(
-            0 if pool.group is None else program.groups[pool.group].gpus_per_node * pool.hours for pool in program.pools
+            (pool.gpus if pool.group is None else program.groups[pool.group].gpus_per_node) * pool.hours
+            for pool in program.pools
         )
     raise ValueError(f"Objective {name!r} is not known; write cost, gpus or quality_loss.")
 

@@ -54,7 +54,7 @@ def today(scenario: Scenario, groups: Sequence[PoolGroup]) -> Today:
         (model, index): kept
         for index, group in enumerate(groups)
         for model in {each.model for each in scenario.current.values()}
-        if (kept := kept_values(scenario, model, (group.gpu, group.region, group.gpus_per_node)))
+        if (kept := kept_values(scenario, model, group.kind))
     }
     return Today(
         replicas_by_start(scenario, scenario.current.values()),
@@ -131,6 +131,8 @@ def _names(scenario: Scenario) -> dict[Key, str]:
 
 def _holding(scenario: Scenario, pool: PoolNodes) -> PoolNodes:
     """A pool with at least the nodes that its replicas stand on."""
+    if pool.group is None:
+        return pool
     known = scenario.inventory[pool.name]
     return replace(pool, lower=min(pool.upper, max(pool.lower, nodes_taken(scenario, known))))
 

@@ -115,7 +115,7 @@ def _pools(plan: Plan, most: int) -> Table:
     ]  # fmt: skip
     rows: list[Sequence[Cell | str]] = [
         (
-            name, pool.gpu, pool.region, f"{pool.nodes}/{pool.nodes_offered}",
+            name, pool.gpu, pool.place, numbers.nodes(pool),
             f"{pool.gpus_busy} + {pool.gpus_spare} + {pool.gpus_idle}" if pool.nodes else NONE,
             numbers.price(pool.price_per_gpu_h, currency), numbers.money(pool.cost_per_month, currency),
         )

@@ -4,21 +4,55 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from planner.scenario.blocks.base import Block
 from planner.scenario.fields import (
     Amount,
+    Availability,
     Duration,
-    Flag,
     GpuId,
     GpusPerNode,
     KeyName,
     Months,
     Nodes,
     Price,
+    SpotConfidence,
     Text,
+    read_flag,
 )
+
+
+class SpotBlock(Block):
+    """Nodes that can be taken away. Those that are there with enough confidence are counted on, each taken to come and
+    go by itself; what is taken at once, `reclaim` covers. Nodes are paid for the hours that they are there."""
+
+    availability: Availability | None = None
+    """Share of the time that a node is there; the default is 100%."""
+    confidence: SpotConfidence | None = None
+    """Share of the time that the nodes counted on are all there; the default is 99%."""
+    reclaim: Nodes | None = None
+    """Nodes that may be taken at once: all promises hold without them; the default is 0 nodes."""
+
+
+def _spot(node: object) -> object:
+    """`true` is a map that says nothing, `false` none at all."""
+    if isinstance(node, dict):
+        return node
+    return {} if read_flag(node) else None
+
+
+class _SpotSchema:
+    """Editors accept a flag or a map."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        terms = handler(schema)["anyOf"][0]
+        return {"anyOf": [{"title": "flag", "type": "boolean", "examples": ["true"]}, terms]}
+
+
+SpotField = Annotated[SpotBlock | None, BeforeValidator(_spot), _SpotSchema()]
 
 
 class PoolBlock(Block):
@@ -27,7 +61,10 @@ class PoolBlock(Block):
     gpu: GpuId
     """Catalog id of the GPU."""
     region: Text
-    """Where the nodes stand; pools of the same GPU, region and node size can share replicas' nodes."""
+    """Where the nodes stand; pools of the same GPU, region, zone and node size can share replicas' nodes."""
+    zone: Text | None = None
+    """What goes down together within the region, such as a data center; `reserve.spare` and `reserve.survive` speak of
+    it; the default is none."""
     gpus_per_node: GpusPerNode
     """GPUs of one node."""
     committed: Nodes | None = None
@@ -38,8 +75,8 @@ class PoolBlock(Block):
     """Price for an hour, of a GPU or of a whole node."""
     source: Text
     """Where the price stands: a contract, a page and its date."""
-    spot: Flag = False
-    """Whether nodes can be taken away; `reserve.survive` says how many at once; the default is false."""
+    spot: SpotField = None
+    """Whether nodes can be taken away: `true`, or how often and how many at once; the default is false."""
     start_up: Duration | None = None
     """Time until a new node serves. With a calendar, nodes that a period adds are rented so much earlier."""
     term: Months | None = None

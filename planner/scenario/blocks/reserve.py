@@ -15,18 +15,22 @@ from planner.scenario.fields import (
     KeyName,
     LostNodes,
     PeriodSpans,
+    SpareZones,
     Text,
     UtilizationShare,
 )
 
 
 class SpareBlock(Block):
-    """What must be left over: nodes or replicas, not both."""
+    """What must be left over: nodes or replicas, not both; zones beside either. Each is a promise of its own."""
 
     nodes: Count | None = None
     """Nodes beyond those that replicas need, in every group of pools in use."""
     replicas: Count | None = None
     """Replicas of each deployment that may be lost while the promises still hold."""
+    zones: SpareZones | None = None
+    """Zones that may be lost, each with all nodes of all models at once: 1 keeps all promises whichever zone goes.
+    Every pool then names its `zone`."""
 
 
 class CalendarBlock(Block):
@@ -51,8 +55,8 @@ class ReserveBlock(Block):
     spare: SpareBlock | None = None
     """Spare nodes or replicas; the default is {nodes: 0}."""
     survive: Annotated[dict[KeyName, LostNodes], Field(min_length=1)] | None = None
-    """Losses, one at a time, after which the rest keeps all promises: nodes of a pool (`1 node`), or `all` of a pool or
-    of a region, by the name of the pool or region; the default is none."""
+    """Losses, one at a time, after which the rest keeps all promises: nodes of a pool (`1 node`), or `all` of a pool, a
+    zone or a region, by its name; the default is none."""
 
 
 class RobustBlock(Block):
