@@ -82,9 +82,7 @@ def check_spot(root: MapNode, findings: Findings) -> None:
             value_of(child(entry.node, *place), units.parse_nodes) for place in (("spot", "reclaim"), ("available",))
         )
         if "availability" in terms and offered is not None and offered > MAX_SPOT_NODES:
-            message = (
-                f"{path}.available: {offered:,} nodes, some of them away; write at most {MAX_SPOT_NODES} nodes"
-            )
+            message = f"{path}.available: {offered:,} nodes, some of them away; write at most {MAX_SPOT_NODES} nodes"
             findings.add(keys["available"].place, "KV438", message)
         if reclaim is not None and offered is not None and reclaim > offered:
             message = (
