@@ -39,6 +39,7 @@ def steps(scenario: Scenario) -> Iterator[Step]:
     """A step in each direction of every line that has one, in the order stock, traffic, promises, quality, money,
     limits, models, reserve."""
     yield from _stock(scenario)
+    yield from _all_rates(scenario)
     for name in sorted(scenario.traffic):
         yield from _rate(scenario.traffic[name])
     for name in sorted(scenario.traffic):
@@ -57,17 +58,30 @@ def _nodes(count: int) -> str:
 
 def _stock(scenario: Scenario) -> Iterator[Step]:
     for name, each in sorted(scenario.inventory.items()):
-        path, now = f"inventory.{name}.available", each.available_nodes
+        path, now, gpus = f"inventory.{name}.available", each.available_nodes, _gpus(each.gpus_per_node)
         more = put("inventory", name, "available_nodes", value=now + 1)
-        yield Step(path, "loosen", "one more node", _nodes(now), _nodes(now + 1), more)
+        yield Step(path, "loosen", f"one more node{gpus}", _nodes(now), _nodes(now + 1), more)
         if now:
             fewer = put("inventory", name, "available_nodes", value=now - 1)
-            yield Step(path, "tighten", "one node fewer", _nodes(now), _nodes(now - 1), fewer)
+            yield Step(path, "tighten", f"one node fewer{gpus}", _nodes(now), _nodes(now - 1), fewer)
         held = each.committed_nodes
         if held:
             edit = put("inventory", name, "committed_nodes", value=held - 1)
             path = f"inventory.{name}.committed"
-            yield Step(path, "either", "one node fewer", _nodes(held), _nodes(held - 1), edit)
+            yield Step(path, "either", f"one node fewer{gpus}", _nodes(held), _nodes(held - 1), edit)
+
+
+def _gpus(count: int) -> str:
+    return f" ({count} GPUs)" if count > 1 else ""
+
+
+def _all_rates(scenario: Scenario) -> Iterator[Step]:
+    """A tenth more and less of everything that is asked."""
+    for direction, factor, word in (("tighten", 1 + TENTH, "more"), ("loosen", 1 - TENTH, "less")):
+        each = [_rate_step(traffic, "", "either", factor, "").edit for _, traffic in sorted(scenario.traffic.items())]
+        way: Direction = "tighten" if direction == "tighten" else "loosen"
+        edit = tuple(part for edits in each for part in edits)
+        yield Step("traffic.*.peak", way, f"10% {word} of all traffic", "100%", f"{int(factor * 100)}%", edit)
 
 
 def _rate(each: TrafficClass) -> Iterator[Step]:

@@ -22,7 +22,7 @@ from planner.plan.document import Verdict, build_plan
 from planner.plan.types import Plan, Run
 from planner.scenario.types import HOURS_PER_MONTH, Scenario
 from planner.solver.build import build_program
-from planner.solver.least import least_cost
+from planner.solver.least import at_cost, least_cost, limits_configurations
 from planner.solver.objective import solve
 from planner.solver.program import Program, Solution
 from planner.solver.situations import plain
@@ -138,6 +138,11 @@ class Trials:
         table = self.tables.table(scenario, offered)
         program = rows(build_program(scenario, table))
         start = time.monotonic()
+        if program.objective[0] == "cost" and limits_configurations(program):
+            first = _least(program, (None, None), self.deadline)
+            if first.status != "optimal":
+                return outcome(scenario, program, first)
+            program = at_cost(program, first.stages[0].value)
         solution = solve(program, time_limit_s=self.left_s())
         self._slow |= time.monotonic() - start > WORTH_PROCESSES_S
         if solution.status != "optimal":

@@ -40,7 +40,7 @@ def _usual(step: Step, base: Outcome, busiest: set[str]) -> bool:
         pool = rest.removesuffix(".available").removesuffix(".committed")
         return dict(base.nodes).get(pool, 0) > 0
     if _is_rate(step):
-        return rest.rpartition(".")[0] in busiest
+        return rest.rpartition(".")[0] in busiest | {"*"}
     return not step.amount.startswith("10% ")
 
 

@@ -65,7 +65,7 @@ def _table(part: Part, columns: int) -> str:
 
 
 def _parts(answer: Answer) -> Iterator[Part]:
-    if answer.binding:
+    if answer.binding or answer.worth:
         yield _binding(answer.binding, answer.currency)
     if answer.worth:
         yield _worth(answer.worth, answer.currency)
@@ -90,6 +90,7 @@ def _binding(rows: Sequence[Binding], currency: str) -> Part:
             for row in rows
         ),
         ("per month",),
+        () if rows else ("nothing: no line that the plan stands at makes it dearer",),
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def _worth(rows: Sequence[Worth], currency: str) -> Part:
     for row in rows:
         if row.effect_per_month == NOTHING:
             still.setdefault(row.step, []).append(row.path)
-    notes = tuple(f"nothing: {step}: {', '.join(paths)}" for step, paths in still.items())
+    notes = tuple(f"{step} changes nothing: {', '.join(paths)}" for step, paths in still.items())
     return Part(
         "what a step is worth",
         ("line", "step", "value", "per month", "then"),

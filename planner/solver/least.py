@@ -55,7 +55,7 @@ def least_cost(
     names = _up_to_cost(program)
     program = replace(program, objective=names)
     floor = low if names == ("cost",) else None
-    if names == ("cost",) and any(limit.max_configurations is not None for limit in program.models):
+    if names == ("cost",) and limits_configurations(program):
         models = tuple(replace(limit, max_configurations=None) for limit in program.models)
         free = _at_least(replace(program, models=models), floor)
         first = _proved(Session(free, backend, seed, deadline, _quiet))
@@ -69,6 +69,16 @@ def least_cost(
             return found
         floor += _step(program)
     return _proved(Session(_at_least(program, floor), backend, seed, deadline, _quiet))
+
+
+def at_cost(program: Program, cost: int) -> Program:
+    """The program of plans of exactly this cost, which is known to be the least: no proof of it is left to find."""
+    return _at_least(at_most(program, "cost", cost), cost)
+
+
+def limits_configurations(program: Program) -> bool:
+    """Whether the number of configurations of a model is limited: that makes proofs of cost long."""
+    return any(limit.max_configurations is not None for limit in program.models)
 
 
 def at_most(program: Program, name: str, value: int) -> Program:

@@ -41,7 +41,7 @@ def answer(file: Path) -> Answer:
     return explain(str(file), Question())
 
 
-def cheapest(peak: int = 18, contract: int = 1, hourly: int = 4, other: int = 2, spare: int = 1) -> float | None:
+def cheapest(peak: float = 18, contract: int = 1, hourly: int = 4, other: int = 2, spare: int = 1) -> float | None:
     """The least cost a month by trying every number of nodes; replicas are GPUs."""
     found = []
     for h, o in product(range(hourly + 1), range(other + 1)):
@@ -54,14 +54,16 @@ def cheapest(peak: int = 18, contract: int = 1, hourly: int = 4, other: int = 2,
 
 
 WAYS = {
-    ("inventory.contract.available", "one more node"): None,
-    ("inventory.hourly.available", "one more node"): {"hourly": 5},
-    ("inventory.hourly.available", "one node fewer"): {"hourly": 3},
-    ("inventory.other.available", "one more node"): {"other": 3},
-    ("inventory.other.available", "one node fewer"): {"other": 1},
-    ("inventory.contract.committed", "one node fewer"): {"contract": 0},
+    ("inventory.contract.available", "one more node (4 GPUs)"): None,
+    ("inventory.hourly.available", "one more node (4 GPUs)"): {"hourly": 5},
+    ("inventory.hourly.available", "one node fewer (4 GPUs)"): {"hourly": 3},
+    ("inventory.other.available", "one more node (2 GPUs)"): {"other": 3},
+    ("inventory.other.available", "one node fewer (2 GPUs)"): {"other": 1},
+    ("inventory.contract.committed", "one node fewer (4 GPUs)"): {"contract": 0},
     ("traffic.chat.peak", "1 req/s more"): {"peak": 19},
     ("traffic.chat.peak", "1 req/s less"): {"peak": 17},
+    ("traffic.*.peak", "10% more of all traffic"): {"peak": 19.8},
+    ("traffic.*.peak", "10% less of all traffic"): {"peak": 16.2},
     ("reserve.spare", "one more of the nodes"): {"spare": 2},
     ("reserve.spare", "one fewer of the nodes"): {"spare": 0},
 }
