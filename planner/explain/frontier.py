@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
-from typing import Literal
 
 from planner.explain.edits import Edit, edited, put
 from planner.explain.paths import mistake
@@ -32,6 +31,7 @@ LOOSER = 2
 
 AXES = ("quality_loss", "gpus", "spare", "tpot", "ttft")
 FLAG = "--frontier"
+_UNITS = (("gpus", "GPUs"), ("quality_loss", "ppm x output tokens/s"))
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,19 @@ def _by_rows(trials: Trials, axis: Axis) -> Frontier:
     scenario = edited(trials.scenario, [put("objective", value=("cost", axis.word))])
     points: list[Point] = []
     most: int | None = None
+    unit = next(unit for word, unit in _UNITS if word == axis.word)
+    unit = "GPU-hours" if unit == "GPUs" and scenario.timed else unit
     while len(points) < MOST_POINTS:
         found = trials.best(scenario, rows=_limited(axis.word, most))
         if found.plan is None:
             note = "" if found.status == "infeasible" else "time ended before the next point was known"
-            return Frontier(axis.text, _unit(axis), tuple(points), found.status == "infeasible", note)
-        value = found.plan.objective[-1].value
+            return Frontier(axis.text, unit, tuple(points), found.status == "infeasible", note)
+        value = next(stage.value for stage in found.plan.objective if stage.name == axis.word)
         points.append(_point(found, f"{value:,}", float(value), now=_is_now(trials, found, axis.word, value)))
-        most = value - 1
+        most = dict(found.stages)[axis.word] - 1
         if value == 0:
-            return Frontier(axis.text, _unit(axis), tuple(points), True, "")
-    return Frontier(axis.text, _unit(axis), tuple(points), False, f"only the cheapest {MOST_POINTS} points")
+            return Frontier(axis.text, unit, tuple(points), True, "")
+    return Frontier(axis.text, unit, tuple(points), False, f"only the cheapest {MOST_POINTS} points")
 
 
 def _limited(word: str, most: int | None) -> Callable[[Program], Program]:
@@ -189,7 +191,3 @@ def _is_now(trials: Trials, found: Outcome, word: str, value: int) -> bool:
     if plan is None or trials.base.cost_per_month != found.cost_per_month:
         return False
     return any(stage.name == word and stage.value == value for stage in plan.objective)
-
-
-def _unit(axis: Axis) -> Literal["GPUs", "ppm x output tokens/s"]:
-    return "GPUs" if axis.word == "gpus" else "ppm x output tokens/s"

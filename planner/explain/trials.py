@@ -24,8 +24,8 @@ from planner.scenario.types import HOURS_PER_MONTH, Scenario
 from planner.solver.build import build_program
 from planner.solver.least import at_cost, least_cost, limits_configurations
 from planner.solver.objective import solve
+from planner.solver.pools import pool_of
 from planner.solver.program import Program, Solution
-from planner.solver.situations import plain
 from planner.sweep.executors import default_jobs, leave_with_parent, stop
 from planner.units import MICRO
 
@@ -65,13 +65,15 @@ class Outcome:
     """What a change leads to. `infeasible` is proved, `unknown` is anything that is not.
 
     Money is exact, in the scenario's currency a month. `nodes` are those of every pool, at most over time; `plan` is
-    there where the plan was asked, not only its cost.
+    there where the plan was asked, not only its cost; `stages` are the values of the program's objectives. Where moving
+    the running fleet costs money, that is part of the cost, spread over the horizon.
     """
 
     status: Proved
     cost_per_month: Fraction | None = None
     nodes: tuple[tuple[str, int], ...] = ()
     plan: Plan | None = None
+    stages: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Trials:
 
     def _bounds(self, direction: Direction) -> Bounds:
         """Bounds on the cost of a version, from the cost of the plan as it is."""
-        if self.base.cost_per_month is None or self.scenario.timed or self.scenario.objective[0] != "cost":
+        if self.base.cost_per_month is None or over_horizon(self.scenario) or self.scenario.objective[0] != "cost":
             return None, None
         cost = int(self.base.cost_per_month * MICRO / HOURS_PER_MONTH)
         return cost if direction == "tighten" else None, cost if direction == "loosen" else None
@@ -179,9 +181,17 @@ def outcome(scenario: Scenario, program: Program, solution: Solution, plan: Plan
     if solution.status != "optimal":
         return Outcome("infeasible" if solution.status == "infeasible" else "unknown")
     cost = sum(n * pool.cost for n, pool in zip(solution.nodes, program.pools, strict=True)) * program.cost_unit
-    hours = scenario.horizon_h if scenario.timed else Fraction(1)
-    most: dict[str, int] = {}
-    for pool, count in zip(program.pools, solution.nodes, strict=True):
-        if plain(pool.name) in scenario.inventory:
-            most[plain(pool.name)] = max(count, most.get(plain(pool.name), 0))
-    return Outcome("optimal", cost / hours * HOURS_PER_MONTH / MICRO, tuple(sorted(most.items())), plan)
+    hours = scenario.horizon_h if over_horizon(scenario) else Fraction(1)
+    counts: dict[tuple[str, str], int] = {}
+    for quantity, count in zip(program.pools, solution.nodes, strict=True):
+        name, _, situation = quantity.name.partition("|")
+        if pool_of(name) in scenario.inventory:
+            counts[pool_of(name), situation] = counts.get((pool_of(name), situation), 0) + count
+    most = {name: max(n for (own, _), n in counts.items() if own == name) for name, _ in counts}
+    stages = tuple((stage.name, stage.value) for stage in solution.stages)
+    return Outcome("optimal", cost / hours * HOURS_PER_MONTH / MICRO, tuple(sorted(most.items())), plan, stages)
+
+
+def over_horizon(scenario: Scenario) -> bool:
+    """Whether costs of the program are those of the whole horizon, moves of the running fleet among them."""
+    return scenario.timed or bool(scenario.current and scenario.change.micro_per_replica)

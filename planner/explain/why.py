@@ -102,8 +102,10 @@ def why_not(trials: Trials, source: Source, asked: Asked) -> Why:
     scenario = _forced(source, asked)
     table = trials.tables.table(scenario)
     found = trials.best(scenario)
-    shown = fleet(trials.base, found, _if_none(found, scenario, table, asked.model))
-    return Why(asked.text, chosen, (Instead(f"with {asked.value}", shown),))
+    reasons = _if_none(found, scenario, table, asked.model)
+    if asked.word == REPLICAS and found.status == "infeasible" and int(asked.value) < int(chosen.replace(",", "")):
+        reasons = tuple(_loads(asked))
+    return Why(asked.text, chosen, (Instead(f"with {asked.value}", fleet(trials.base, found, reasons)),))
 
 
 def _chosen(trials: Trials, asked: Asked) -> str:
