@@ -114,10 +114,16 @@ def _breaks(document: Regret) -> Iterator[str]:
     for row in document.fleets:
         for cell in row.under:
             if row.cost_per_month is not None and cell.holds is False:
-                texts = (
-                    "; ".join(f"{each.path}: {each.text}" for each in cell.broken) or "no routing keeps every promise"
-                )
+                texts = _texts(cell) or "no routing keeps all of it"
                 yield f"the fleet for {row.scenario} under {cell.scenario}: {texts}"
+
+
+def _texts(cell: Cell) -> str:
+    """What is broken, lines that are broken alike together."""
+    paths: dict[str, list[str]] = {}
+    for each in cell.broken:
+        paths.setdefault(each.text, []).append(each.path)
+    return "; ".join(f"{', '.join(alike)}: {text}" for text, alike in paths.items())
 
 
 def _lines(document: Regret) -> Iterator[Row]:
@@ -132,5 +138,5 @@ def _lines(document: Regret) -> Iterator[Row]:
                 "cost_per_month": money(cell.cost_per_month),
                 "regret_per_month": money(cell.regret_per_month),
                 "chosen": "yes" if row.scenario == document.choice else "no",
-                "note": "; ".join(f"{each.path}: {each.text}" for each in cell.broken) or None,
+                "note": _texts(cell) or None,
             }
