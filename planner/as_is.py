@@ -47,7 +47,8 @@ def broken(scenario: Scenario, status: str, solve: Solve) -> AsIs:
     per_h = sum(scenario.inventory[name].price_micro_per_node_h * count for name, count in nodes.items())
     gpus = sum(scenario.inventory[name].gpus_per_node * count for name, count in nodes.items())
     judge = _Judge(scenario, solve)
-    rows = [*judge.traffic(), *judge.losses(), *spare, *_counts(scenario), *_limits(scenario, nodes)]
+    rows = [*judge.traffic(), *judge.losses(), *spare, *_stock(scenario), *_counts(scenario)]
+    rows += _limits(scenario, nodes)
     if status == "infeasible" and all(row.holds for row in rows):
         text = "each promise and limit can be kept by itself, and no routing over whole replicas keeps all at once"
         rows.append(Judged("current", False, None, None, "", text))
@@ -77,6 +78,16 @@ def _nodes(scenario: Scenario) -> tuple[dict[str, int], list[Judged]]:
             holds = free >= wanted
             rows.append(Judged("reserve.spare", holds, Fraction(free), wanted, "spare nodes", text))
     return nodes, rows
+
+
+def _stock(scenario: Scenario) -> Iterator[Judged]:
+    """Pools that offer fewer nodes than the replicas stand on, as they may in another scenario than the fleet's own."""
+    for name, pool in scenario.inventory.items():
+        taken, offered = nodes_taken(scenario, pool), pool.committed_nodes + pool.available_nodes
+        if taken > offered:
+            word = "available" if pool.available_nodes or not pool.committed_nodes else "committed"
+            text = "nodes that its replicas take"
+            yield Judged(f"inventory.{name}.{word}", False, Fraction(taken), Fraction(offered), "", text)
 
 
 def _limits(scenario: Scenario, nodes: dict[str, int]) -> Iterator[Judged]:
@@ -181,7 +192,8 @@ class _Judge:
                 yield Judged(limit.name, False, used_percent, asked, "%", _in(name, "at the least"))
             without = {program.demand_rows[d].name.partition("[")[0] for d in least.unserved}
             for class_name in sorted(without - {path.split(".")[1] for path in nowhere}):
-                yield _too_far(name, situation, class_name)
+                if (row := _too_far(name, situation, class_name)) is not None:
+                    yield row
             if least.load is None:
                 continue
             for traffic in situation.traffic.values():
@@ -290,24 +302,33 @@ def _promised(situation: Scenario, path: str) -> Fraction:
     return Fraction(getattr(situation.traffic[name], f"{word}_ppm"), 10_000)
 
 
-def _too_far(name: str, situation: Scenario, class_name: str) -> Judged:
-    """A class that its model's replicas could serve, but not from where they stand."""
+def _too_far(name: str, situation: Scenario, class_name: str) -> Judged | None:
+    """A class that its model's replicas could serve, but not from where they stand; None where nothing stands there."""
     traffic = situation.traffic[class_name]
     pools = {each.pool for each in situation.current.values() if each.model == traffic.model}
-    here = sorted({situation.inventory[pool].region for pool in pools})
-    if not here:
-        return Judged(f"traffic.{class_name}", False, None, None, "", _in(name, f"no replica of {traffic.model} runs"))
+    offered = [
+        pool for pool in map(situation.inventory.__getitem__, pools) if pool.committed_nodes + pool.available_nodes
+    ]
+    here = sorted({pool.region for pool in offered})
     stand = f"the replicas of {traffic.model} stand in {', '.join(here)}"
+    if not pools:
+        return Judged(f"traffic.{class_name}", False, None, None, "", _in(name, f"no replica of {traffic.model} runs"))
+    if not here:
+        return None
     if not any(may_run(traffic, region) for region in here):
         text = f"{stand}, and the class may run in {', '.join(traffic.regions)} only"
         return Judged(f"traffic.{class_name}.regions", False, None, None, "", _in(name, text))
+    if not traffic.latency_us:
+        return None
     text = f"{stand}: none leaves it enough of its promise after the network"
     return Judged(f"traffic.{class_name}.slo.ttft_p95", False, None, None, "", _in(name, text))
 
 
 def _hopeless(row: Judged) -> Judged:
     """A load that no promise up to five times as loose brings down."""
-    return row if row.holds else replace(row, text=f"{row.text}; looser promises would not help")
+    if row.holds or row.used is None:
+        return row
+    return replace(row, text=f"{row.text}; looser promises would not help")
 
 
 def _rate_word(scenario: Scenario, name: str) -> str:

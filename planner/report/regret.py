@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Literal
 
 from rich.text import Text
 
@@ -15,19 +16,27 @@ from planner.report.plan_markdown import Heads, table
 from planner.sweep.regret_types import Cell, FleetRow, Regret
 
 CSV_COLUMNS = ("fleet", "gpus", "scenario", "holds", "cost_per_month", "regret_per_month", "chosen", "note")
+MOST_COLUMNS = 5
+"""Scenarios that have a column of their own on a terminal; of more the table counts those in which a fleet holds."""
+
 MOST_CHARACTERS = 1_000
 """Of one cell or sentence in Markdown: a hostile name must not fill a page."""
 
 
 def regret_text(document: Regret, columns: int = 100) -> str:
     """The table, the choice, and below what breaks where."""
+    wide = len(document.scenarios) <= MOST_COLUMNS
+    columns_between: list[tuple[str, Literal["left", "right"]]] = (
+        [(f"under {name}", "right") for name in document.scenarios] if wide else [("holds under", "right")]
+    )
     rows = table_of(
-        ("fleet for", "left"), ("GPUs", "right"), ("per month", "right"),
-        *((f"under {name}", "right") for name in document.scenarios), ("most regret", "right"),
-        folds=("fleet for", *(f"under {name}" for name in document.scenarios)),
+        ("fleet for", "left"), ("GPUs", "right"), ("per month", "right"), *columns_between, ("most regret", "right"),
+        folds=("fleet for", *(name for name, _ in columns_between)),
     )  # fmt: skip
     for row in document.fleets:
-        rows.add_row(*(Text(cell) for cell in _cells(row, document.currency)))
+        first, gpus, cost, *between, most = _cells(row, document.currency)
+        shown = between if wide else [f"{sum(cell.holds is True for cell in row.under)} of {len(row.under)}"]
+        rows.add_row(*(Text(cell) for cell in (first, gpus, cost, *shown, most)))
     parts = [
         f"{document.name}   {_count(document)}\n",
         render(rows, columns),

@@ -29,6 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
         "  dear: {gpu: l40s-48gb, region: s, available: 9 nodes, gpus_per_node: 1, price: $2/gpu/h, source: x}\n"
         "what_if:\n  busy: {traffic.c.peak: 8 req/s}\n  quiet: {traffic.c.peak: 2 req/s}\n"
         "  scarce: {inventory.cheap.available: 2 nodes}\n  too-much: {traffic.c.peak: 90 req/s}\n"
+        "  gone: {inventory.cheap.available: 0 nodes}\n"
         "  monthly: {traffic.c.growth: 5%/mo, horizon: 3mo}\n"
     )
     return str(folder / "scenario.yaml")
@@ -61,6 +62,8 @@ def test_every_fleet_under_every_scenario(document: Regret) -> None:
     assert all(cell.holds == (cell.regret_per_month is not None) for row in document.fleets for cell in row.under)
     broken = [cell for row in document.fleets for cell in row.under if not cell.holds]
     assert all(cell.broken for cell in broken)
+    (scarce,) = document.fleets[0].under[3].broken
+    assert (scarce.path, scarce.text) == ("inventory.cheap.available", "5 of 2, nodes that its replicas take")
     (busy,) = document.fleets[0].under[1].broken
     assert (busy.path, busy.times) == ("traffic.c.peak", "1.6") and busy.text.startswith("160% of what the replicas")
 
@@ -87,6 +90,14 @@ def test_the_pages_say_the_same(document: Regret) -> None:
     rows = list(csv.DictReader(io.StringIO(regret_csv(document))))
     assert len(rows) == 16 and rows[4]["regret_per_month [$]"] == "2190.00" and rows[1]["holds"] == "no"
     assert json.loads(regret_json(document))["fleets"][1]["under"][2]["regret_per_month"] == "4380.00"
+
+
+def test_many_scenarios_are_counted(file: str) -> None:
+    """Tests that a terminal counts the scenarios in which a fleet holds where they are too many for columns."""
+    names = ["busy", "quiet", "scarce", "too-much", "gone"]
+    text = regret_text(regret(file, names))
+    assert "holds under" in text and "3 of 6" in text and "under busy  " not in text
+    assert "inventory.cheap.available: 5 of 0, nodes that its replicas take" in " ".join(text.split())
 
 
 def test_fleets_over_time_are_refused(file: str) -> None:
