@@ -202,6 +202,14 @@ def test_the_fleet_as_it_is_serves_or_does_not(seed: int, tmp_path: Path) -> Non
     holds = served(c, today) and (c.total is None or per_h * HOURS <= c.total)
     assert plan.status == ("optimal" if holds else "infeasible")
     assert check_tree(to_tree(plan), "plan.json")[1] == []
+    assert plan.as_is is not None and plan.as_is.holds == holds
+    assert Fraction(plan.as_is.cost_per_month) == per_h * HOURS
+    rows = {row.path: row for row in plan.as_is.rows}
+    for model, peak in c.peaks.items() if not served(c, today) else ():
+        carried = sum(today.get((model, kind), 0) * c.rates[model][kind] for kind in KINDS)
+        assert rows[f"traffic.{model}.peak" if carried else f"traffic.{model}"].factor == (
+            Fraction(peak, carried) if carried else None
+        )
     if holds:
         assert plan.totals is not None
         assert Fraction(plan.totals.cost_per_h) == per_h
