@@ -20,6 +20,7 @@ from planner.explain.lines import Line, Rung, sets_of
 from planner.explain.probes import Known, Loosened, OutOfTime, Probes
 from planner.explain.types import Change, Family, Repair
 from planner.explain.words import cents
+from planner.scenario.types import Scenario
 from planner.units import MICRO
 
 SINGLES_MAX = 6
@@ -120,8 +121,9 @@ def _powerless(probes: Probes, own: Sequence[int], conflicts: Sequence[Loosened]
 def _least(probes: Probes, index: int, fixed: Sequence[Step], free: Loosened = frozenset()) -> Step | None:
     """The least change of a line that gives a plan, beside steps that are taken already and lines that are free."""
     line = probes.lines[index]
-    if line.exact is not None and not fixed and not free and not probes.source.scenario.timed:
-        exact = _exact(probes, index)
+    if line.exact is not None and not probes.source.scenario.timed:
+        version = probes.at((step.line, step.rung) for step in fixed) if fixed else probes.source.scenario
+        exact = _exact(probes, index, probes.loosened({index, *free}, version))
         if exact is not None:
             return exact
     rungs = line.steps()
@@ -153,11 +155,10 @@ def _first(holds: Callable[[int], bool], count: int) -> int | None:
     return high
 
 
-def _exact(probes: Probes, index: int) -> Step | None:
-    """The least sum over nodes that gives a plan, from one solve; None where no plan was found in time."""
+def _exact(probes: Probes, index: int, version: Scenario) -> Step | None:
+    """The least sum over nodes of a version without the line, from one solve; None where no plan was found in time."""
     line = probes.lines[index]
     assert line.exact is not None
-    version = probes.loosened({index}, probes.source.scenario)
     found = probes.least(version, line, line.exact.weigh)
     if found is None:
         return None

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.attach import attach, preset_names
 from planner.calculator.measured import with_measured
-from planner.errors import InputError
+from planner.errors import Diagnostic, InputError
 from planner.plan.types import Plan
 from planner.scenario.checks import Lookup
 from planner.scenario.overrides import apply_sets
 from planner.scenario.resolve import resolve_tree
 from planner.scenario.source import Findings, MapNode, child
-from planner.scenario.types import Scenario
+from planner.scenario.types import Scenario, TraceUse
 from planner.scenario.written import flow
 from planner.sweep.sides import Language, Opened, normal, open_side
+from planner.units import quote
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def open_source(label: str, folder: Path, sets: Sequence[str] = (), what_if: Seq
         InputError: every mistake in the file and the overrides.
     """
     opened = open_side(label, folder, sets, what_if)
-    language = Language(Lookup(Path(opened.file).parent, preset_names()))
+    if opened.plan is not None and what_if:
+        message = f"a plan has no what_if block {quote(what_if[0])}; give the scenario file it was made from, or --set"
+        raise InputError([Diagnostic(label, 0, 0, "KV416", message)])
+    language = Language(Lookup(Path(opened.file).parent, preset_names()), _traces(opened.scenario))
     root = normal(opened, language) if opened.tree is None else opened.tree
     if opened.tree is None and sets:
         findings = Findings()
@@ -55,12 +59,21 @@ def open_source(label: str, folder: Path, sets: Sequence[str] = (), what_if: Seq
 
     def changed(more: Sequence[str]) -> Scenario:
         findings = Findings()
-        return _resolved(apply_sets(root, more, findings), language, findings)
+        found = _resolved(apply_sets(root, more, findings), language, findings)
+        return replace(found, cuts=scenario.cuts, near=scenario.near, as_is=scenario.as_is)
 
     def place(path: str) -> str:
         return _place(opened, scenario, path)
 
     return Source(label, scenario, root, None if sets else opened.plan, changed, place)
+
+
+def _traces(scenario: Scenario) -> dict[str, TraceUse]:
+    """Traces that were read already, by their files."""
+    files = {name: scenario.places.get(f"traffic.{name}.trace.file") for name in scenario.traffic}
+    return {
+        place.file: use for name, place in files.items() if place and (use := scenario.traffic[name].trace) is not None
+    }
 
 
 def _resolved(root: MapNode, language: Language, findings: Findings) -> Scenario:

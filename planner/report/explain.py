@@ -11,6 +11,8 @@ from planner.report import numbers
 from planner.report.explain_plan import plan_parts
 from planner.report.layout import heading, indented, render, table_of
 
+REPAIRS = "the least changes that give a plan, of one family each; each was planned again"
+
 MOST_CHARS = 60
 """Longest value shown in a table; the whole of it stands in the file."""
 
@@ -26,7 +28,11 @@ def _parts(answer: Answer, columns: int) -> Iterator[str]:
     for number, conflict in enumerate(answer.conflicts, start=1):
         yield _conflict(number, conflict, columns)
     if answer.repairs:
-        yield heading("smallest repairs, each family alone, each planned again") + "\n" + _repairs(answer, columns)
+        yield (
+            heading("the least changes that give a plan, of one family each; each was planned again")
+            + "\n"
+            + _repairs(answer, columns)
+        )
     yield from plan_parts(answer, columns)
     yield indented("not finished", answer.unfinished, columns)
 
@@ -41,22 +47,27 @@ def _conflict(number: int, conflict: Conflict, columns: int) -> str:
     shown = table_of((f"conflict {number}", "left"), ("value", "left"), ("written", "left"), folds=("value",))
     for line in conflict.lines:
         shown.add_row(Text(line.path), Text(shortened(line.value)), Text(line.place))
-    word = [] if conflict.verified else ["not verified: time ended"]
-    text = [conflict.text] if conflict.text else []
-    return (render(shown, columns) if conflict.lines else "") + indented("", [*text, *word], columns)
+    return (render(shown, columns) if conflict.lines else "") + indented("", told(conflict), columns)
+
+
+def told(conflict: Conflict) -> list[str]:
+    """What stands below the lines of a conflict."""
+    word = [] if conflict.verified else ["no second solver was asked: time ended"]
+    return [*([conflict.text] if conflict.text else []), *word]
 
 
 def _repairs(answer: Answer, columns: int) -> str:
-    shown = table_of(("family", "left"), ("change", "left"), ("$ / month", "right"), ("", "left"), folds=("change", ""))
+    shown = table_of(("family", "left"), ("change", "left"), ("a month", "right"), folds=("change",))
     for repair in answer.repairs:
         cost = numbers.money(repair.cost_per_month, answer.currency) if repair.cost_per_month else ""
-        shown.add_row(Text(repair.family), Text("\n".join(changes(repair)) or "none"), Text(cost), Text(repair.text))
+        said = [*changes(repair), *([repair.text] if repair.text else [])]
+        shown.add_row(Text(repair.family), Text("\n".join(said)), Text(cost))
     return render(shown, columns)
 
 
 def changes(repair: Repair) -> list[str]:
-    """The changes of a repair, a line each."""
-    return [f"{each.path} {shortened(each.before)} -> {shortened(each.after)}" for each in repair.changes]
+    """The changes of a repair as what to write, a line each."""
+    return [f'--set "{each.set}"   (was {shortened(each.before)})' for each in repair.changes]
 
 
 def shortened(value: str) -> str:

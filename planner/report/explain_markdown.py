@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.explain.types import Answer
 from planner.report import numbers
 from planner.report.escape import code, escape
-from planner.report.explain import changes, counted
+from planner.report.explain import changes, counted, told
 from planner.report.explain_plan import plan_markdown
 
 
@@ -16,13 +16,12 @@ def explain_markdown(answer: Answer) -> str:
         rows = [f"| {code(line.path)} | {escape(line.value)} | {escape(line.place)} |" for line in conflict.lines]
         head = [f"| conflict {number} | value | written |", "| --- | --- | --- |"]
         parts.append("\n".join([*head, *rows]))
-        word = [] if conflict.verified else ["not verified: time ended"]
-        parts += [escape(text) for text in (conflict.text, *word) if text]
+        parts += [escape(text, len(text)) for text in told(conflict)]
     if answer.repairs:
         rows = ["| repair | change | per month | |", "| --- | --- | ---: | --- |"]
         for repair in answer.repairs:
             cost = numbers.money(repair.cost_per_month, answer.currency) if repair.cost_per_month else ""
-            text = "<br>".join(escape(each) for each in changes(repair)) or "none"
+            text = "<br>".join(code(each) for each in changes(repair)) or "none"
             rows.append(f"| {repair.family} | {text} | {escape(cost)} | {escape(repair.text)} |")
         parts.append("\n".join(rows))
     parts += plan_markdown(answer)

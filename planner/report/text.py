@@ -28,6 +28,9 @@ MOST_REJECTED = 6
 MOST_LIMITS = 14
 MOST_MOMENTS = 12
 """Rows of a table over time that are shown without -v: a year of months."""
+EXPLAINED = "kvplan explain names every conflict, and the least changes that give a plan."
+"""Stands below the reasons of a plan document, which are those of single lines."""
+
 FAR_PPM = 500_000
 """Limits with more than half left are shown with -v only."""
 
@@ -273,6 +276,8 @@ def _conflicts(plan: Plan, columns: int) -> str:
         repair = [f"{word}: {conflict.repair}"] if conflict.repair else []
         lines = [f"{conflict.path}   {place}".rstrip(), conflict.message, *repair]
         texts.append(indented(f"reason {number}", lines, columns))
+    if plan.conflicts and not plan.scenario.as_is:
+        texts.append(indented("", [EXPLAINED], columns))
     return "\n".join(texts)
 
 

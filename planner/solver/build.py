@@ -193,12 +193,14 @@ def _most(
 
     Each band counts with the heaviest item that contains it, by the band's part of that item.
     """
-    heaviest: dict[int, Fraction] = {}
+    heaviest: dict[int, Fraction | int] = {}
     for k, amount in amounts.items():
+        whole = table.items[k].weight_ppm
         for d in demands[k]:
-            part = Fraction(amount * table.demands[d].weight_ppm, table.items[k].weight_ppm)
+            own = table.demands[d].weight_ppm
+            part = amount if own == whole else Fraction(amount * own, whole)
             heaviest[d] = max(part, heaviest.get(d, part))
-    return -int(-sum(heaviest.values(), Fraction(0)) // capacity)
+    return -int(-sum(heaviest.values()) // capacity)
 
 
 def _node_limits(scenario: Scenario, pools: tuple[PoolNodes, ...]) -> tuple[NodeLimit, ...]:

@@ -41,7 +41,7 @@ def feasible(program: Program, *, time_limit_s: float, confirm: bool = False) ->
     """Whether a program has a plan; with `confirm` a "no" is asked of a second solver too, or is unknown."""
     if demands_without_column(program):
         return Feasible(found=False, confirmed=True)
-    program = replace(program, objective=("cost",))
+    program = _clipped(replace(program, objective=("cost",)))
     start = _greedy(program)
     if start is not None:
         return start
@@ -75,7 +75,7 @@ def least(program: Program, *, time_limit_s: float) -> Least | None:
     """The least cost of a program in whatever its pools cost; None where time ended without any plan."""
     if demands_without_column(program):
         return Least(None, None)
-    program = replace(program, objective=("cost",))
+    program = _clipped(replace(program, objective=("cost",)))
     session = Session(program, "auto", 0, time.monotonic() + time_limit_s, lambda _: None)
     start = _greedy(program)
     if start is not None and session.backend.name != "cpsat":
@@ -90,6 +90,20 @@ def least(program: Program, *, time_limit_s: float) -> Least | None:
     if session.best is None:
         return None
     return Least(objective_value(program, "cost", session.best), bound)
+
+
+def _clipped(program: Program) -> Program:
+    """The program with no more nodes than all its replicas could fill: stock without end is slow to reason about."""
+    if not one_situation(program):
+        return program
+    most = [group.spare_nodes for group in program.groups]
+    for column in program.columns:
+        most[column.group] += -(-column.upper * column.gpus // program.groups[column.group].gpus_per_node)
+    pools = tuple(
+        pool if pool.group is None else replace(pool, upper=min(pool.upper, max(pool.lower, most[pool.group])))
+        for pool in program.pools
+    )
+    return replace(program, pools=pools)
 
 
 def _greedy(program: Program) -> Feasible | None:
