@@ -129,17 +129,20 @@ def _columns(
     config = candidate.config
     fitting = [(index, g) for index, g in enumerate(groups) if g.gpu == config.gpu and config.gpus <= g.gpus_per_node]
     known: dict[tuple[int, ...], _Rows] = {}
+    near: dict[str, _Rows] = {}
     for index, group in fitting:
-        served = loads_in(scenario, table.items, candidate, group.region, local)
-        own = tuple(k for k, _ in served)
+        region = group.region if local else ""
+        if region not in near:
+            served = loads_in(scenario, table.items, candidate, region, local)
+            own = tuple(k for k, _ in served)
+            near[region] = known[own] if own in known else _rows(table, candidate, served, demands)
+            known[own] = near[region]
+        rows = near[region]
         nodes = sum(most_counted(pool) for pool in group.pools) - scenario.reserve.spare_nodes
         stock = nodes * (group.gpus_per_node // config.gpus)
         key = start_of(candidate, group)
-        if stock <= 0 or not now.offers(key, index) or not (own or now.must_stay(key)):
+        if stock <= 0 or not now.offers(key, index) or not (rows.quality or now.must_stay(key)):
             continue
-        if own not in known:
-            known[own] = _rows(table, candidate, served, demands)
-        rows = known[own]
         lost = [loss.replicas(group, config.gpus, stock) for loss in survived]
         spared = max(scenario.reserve.spare_replicas, *lost, 0)
         needed = max(rows.need, scenario.models[config.model].replicas.min, 1) + spared

@@ -67,6 +67,18 @@ FAMILIES = {
         fleets=(Fleet(((0, 2), (1, 3)), gone=1, quantity=1),),
         near=0,
     ),
+    "regions": replace(
+        BASE,
+        items=(Item("chat", "m"), Item("pinned", "m")),
+        columns=(
+            Column(
+                "a@near", "m", "a", 0, 1, 4, (Load("gpu", 10, ((0, 15), (1, 4))),), ((0, Fraction(0)), (1, Fraction(0)))
+            ),
+            Column("a@far", "m", "a", 1, 1, 4, (Load("gpu", 10, ((0, 15),)),), ((0, Fraction(0)),)),
+        ),
+        groups=(Group("near", 4, 0, "eu"), Group("far", 4, 0, "us")),
+        pools=(PoolNodes("p", 0, 0, 3, 50), PoolNodes("q", 1, 0, 3, 40)),
+    ),
     "model_limits": replace(BASE, columns=(column("a"), column("b")), models=(ModelLimit("m", 2, 3, 1),)),
     "quality_loss": replace(BASE, objective=("cost", "quality_loss")),
     "periods": replace(
