@@ -99,8 +99,10 @@ def _repair(probes: Probes, plans: Known, family: Family, own: Sequence[int], co
         if single:
             steps = [step for index in single[:SINGLES_MAX] if (step := _least(probes, index, ())) is not None]
             steps.sort(key=lambda step: step.size)
-            if steps:
-                return _solved(probes, family, steps[:1], steps[1:])
+            for place, step in enumerate(steps):
+                found = _solved(probes, family, [step], steps[place + 1 :])
+                if found.status == "solved":
+                    return found
             return Repair(family, "none", (), None, "no value that can be written gives a plan")
         steps = _several(probes, plans, own)
         if not steps:
