@@ -18,7 +18,7 @@ from planner.explain.probes import OutOfTime, Probes
 from planner.explain.repairs import repairs
 from planner.explain.source import Source, open_source
 from planner.explain.tables import Tables
-from planner.explain.types import EXPLAIN_FORMAT_VERSION, Answer, Conflict, Repair, Status
+from planner.explain.types import EXPLAIN_FORMAT_VERSION, Answer, Conflict, Repair, Status, WrittenLine
 from planner.plan.conflicts import unserved
 
 MOST_CONFLICTS = 5
@@ -97,16 +97,23 @@ def _unfinished(found: Conflicts, mended: tuple[Repair, ...], question: Question
 
 
 def _conflict(probes: Probes, found: Found) -> Conflict:
-    lines = [probes.lines[index] for index in sorted(found.lines)]
+    lines = [probes.lines[index].written for index in sorted(found.lines)] or _given(probes.source, found.class_name)
     told = ""
     if found.class_name is not None:
         refused = unserved(probes.source.scenario, probes.tables.table(probes.source.scenario))
         told = "; ".join(each.message for each in refused if each.path == f"traffic.{found.class_name}")
     elif not found.whole:
         told = PHYSICS_KEPT
-    return Conflict(
-        tuple(line.path for line in lines), tuple(line.written for line in lines), _confirmed(probes, found), told
-    )
+    return Conflict(tuple(line.path for line in lines), tuple(lines), _confirmed(probes, found), told)
+
+
+def _given(source: Source, class_name: str | None) -> list[WrittenLine]:
+    """What is left to blame where no line helps: the models and the kinds of GPUs that the question is about."""
+    scenario = source.scenario
+    names = scenario.models if class_name is None else (scenario.traffic[class_name].model,)
+    models = [f"models.{name}.{'ref' if scenario.models[name].facts else 'capacity_table'}" for name in names]
+    paths = [*models, *(f"inventory.{name}.gpu" for name in scenario.inventory)]
+    return [WrittenLine(path, source.written(path) or "", source.place(path)) for path in paths]
 
 
 def _confirmed(probes: Probes, found: Found) -> bool:

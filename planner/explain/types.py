@@ -34,7 +34,8 @@ class Conflict:
     """Lines that leave no plan together, and each of which is needed for that.
 
     `verified`: solved again with exactly these lines as written and all others loosened, without a plan; and without
-    any one of them, with a plan. Otherwise `text` says what was not looked at.
+    any one of them, with a plan. Otherwise `text` says what was not looked at. Where no line helps at all, the lines
+    are those of the models and GPUs.
     """
 
     paths: tuple[str, ...]

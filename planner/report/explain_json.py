@@ -1,4 +1,7 @@
-"""The answer of `kvplan explain` as one JSON document: keys as the records name them, sorted."""
+"""The answer of `kvplan explain` as one JSON document: keys as the records name them, sorted.
+
+`conflicts` has the scenario paths of each conflict, `conflict_details` their values, places and texts in that order.
+"""
 
 from __future__ import annotations
 
@@ -10,4 +13,8 @@ from planner.explain.types import Answer
 
 def explain_json(answer: Answer) -> str:
     """The document as text."""
-    return json.dumps(asdict(answer), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    tree = asdict(answer)
+    details = tree["conflicts"]
+    tree["conflicts"] = [detail.pop("paths") for detail in details]
+    tree["conflict_details"] = details
+    return json.dumps(tree, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
