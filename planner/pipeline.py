@@ -372,10 +372,16 @@ def _run(scenario: Scenario, solution: Solution, seconds: dict[str, float], file
 
 
 def _conflicts(scenario: Scenario, candidates: CandidateTable) -> tuple[Conflict, ...]:
-    """What stands in the way: bands that nothing serves, else the limits that leave no plan."""
-    from planner.plan.conflicts import stands_in_the_way, unserved
+    """What stands in the way: bands that nothing serves, replicas that cannot stay, else the limits that leave no
+    plan."""
+    from planner.plan.conflicts import stands_in_the_way, unkept, unserved
     from planner.solver.diagnose import diagnose
 
-    return unserved(scenario, candidates) or tuple(
-        stands_in_the_way(scenario, found.path, found.kind, found.needed) for found in diagnose(scenario, candidates)
+    return (
+        unserved(scenario, candidates)
+        or unkept(scenario, candidates)
+        or tuple(
+            stands_in_the_way(scenario, found.path, found.kind, found.needed)
+            for found in diagnose(scenario, candidates)
+        )
     )

@@ -145,19 +145,30 @@ KEPT_FIELDS: dict[Kept, str] = {
 """What `keep` may pin for all replicas of a model on a kind of nodes, and the field of a start that holds it."""
 
 
-def kept_values(scenario: Scenario, model: str, kind: NodeKind) -> dict[Kept, set[object]]:
+Where = tuple[str, str, str, int]
+"""A model on a kind of nodes: its name, GPU, region and node size."""
+
+
+def where(start: Start) -> Where:
+    """The model and the kind of nodes of a start."""
+    return start.model, start.gpu, start.region, start.gpus_per_node
+
+
+def kept_values(scenario: Scenario) -> dict[Where, dict[Kept, set[object]]]:
     """What replicas of a model on a kind of nodes must have: the values of each kept field."""
-    found: dict[Kept, set[object]] = {}
+    found: dict[Where, dict[Kept, set[object]]] = {}
     for running in scenario.current.values():
         start = running_start(scenario, running)
-        if running.model == model and start.kind == kind:
-            for word in running.keep:
-                if word != "replicas":
-                    found.setdefault(word, set()).add(getattr(start, KEPT_FIELDS[word]))
+        for word in running.keep:
+            if word != "replicas":
+                values = found.setdefault(where(start), {}).setdefault(word, set())
+                values.add(getattr(start, KEPT_FIELDS[word]))
     return found
 
 
-def is_kept(scenario: Scenario, start: Start) -> bool:
-    """Whether replicas of a start have what `keep` asks of their model on their nodes."""
-    kept = kept_values(scenario, start.model, start.kind)
-    return all(getattr(start, KEPT_FIELDS[word]) in values for word, values in kept.items())
+def entries_by_start(scenario: Scenario) -> dict[Start, list[Running]]:
+    """The entries of `current` that are one start, by start."""
+    found: dict[Start, list[Running]] = {}
+    for running in scenario.current.values():
+        found.setdefault(running_start(scenario, running), []).append(running)
+    return found

@@ -179,12 +179,17 @@ def _run(
     shape = Shape(scenario.inventory[running.pool].gpu, running.weights, running.parallel, running.kv_preset)
     blocks = _blocks(scenario, as_it_is, items, own, shape, contexts_tokens, reasons, [])
     refused = tuple(
-        replace(row, subject=f"current.{running.name}{row.subject.removeprefix(model.name)}")
+        replace(row, subject=f"{_entry(scenario, running)}{row.subject.removeprefix(model.name)}")
         for row in reasons.rows({model.name: _choices(as_it_is)})
     )
     stays = scenario.as_is or "replicas" in running.keep
     idle = idle_candidate(scenario, as_it_is, shape, contexts_tokens) if stays else None
     return _Run(running, as_it_is, tuple(blocks), idle, refused)
+
+
+def _entry(scenario: Scenario, running: Running) -> str:
+    """Where replicas that run come from: an entry of the scenario, or of the plan to stay near."""
+    return f"{'current' if scenario.current.get(running.name) == running else 'near'}.{running.name}"
 
 
 def _added(
@@ -194,7 +199,9 @@ def _added(
     model, running = scenario.models[run.model.name], run.running
     there = {candidate.config for candidate in known}
     words = unnamed(model, scenario.inventory[running.pool].gpu, running)
-    text = f"runs today (current.{running.name}) and may stay; models.{model.name} does not name {', '.join(words)}"
+    text = (
+        f"runs today ({_entry(scenario, running)}) and may stay; models.{model.name} does not name {', '.join(words)}"
+    )
     kept = _kept(scenario, run.model, run.blocks, counts, offered)
     if not kept and run.idle is not None:
         kept = [run.idle]

@@ -22,7 +22,7 @@ from typing import Any
 
 from planner.candidates import CandidateTable, build_table
 from planner.plan import io
-from planner.plan.conflicts import unserved
+from planner.plan.conflicts import unkept, unserved
 from planner.plan.document import Verdict, build_plan
 from planner.plan.facts import broken_defaults, broken_facts
 from planner.plan.restored import restored
@@ -110,7 +110,7 @@ def _conflicts(plan: Plan, table: CandidateTable) -> Verdict:
     return Verdict(
         plan.status,
         stages,
-        unserved(plan.scenario, table) or plan.conflicts,
+        unserved(plan.scenario, table) or unkept(plan.scenario, table) or plan.conflicts,
         plan.bounds,
         band_edge=plan.band_edge,
         certificate=plan.certificate,

@@ -6,6 +6,8 @@ import re
 from fractions import Fraction
 
 from planner.candidates import CandidateTable, Rejection
+from planner.candidates.fleet import running_start, start_of
+from planner.candidates.groups import pool_groups
 from planner.candidates.shortfall import shortfall
 from planner.plan.money import MICRO, decimal
 from planner.plan.types import Conflict
@@ -31,6 +33,24 @@ def unserved(scenario: Scenario, table: CandidateTable) -> tuple[Conflict, ...]:
             repair=_nearest(table, scenario.traffic[name].model, name),
         )
         for name, bands in sorted(lost.items())
+    )
+
+
+def unkept(scenario: Scenario, table: CandidateTable) -> tuple[Conflict, ...]:
+    """Replicas that must stay and cannot run under this scenario: the reasons, and the nearest value that would do."""
+    kept = {name: running_start(scenario, each) for name, each in scenario.current.items() if "replicas" in each.keep}
+    if not kept or scenario.as_is:
+        return ()
+    groups = pool_groups(scenario)
+    runs = {start_of(each, group) for each in table.candidates for group in groups if group.gpu == each.config.gpu}
+    return tuple(
+        Conflict(
+            path=f"current.{name}.keep",
+            message="replicas that must stay cannot run: " + "; ".join(f"{r.subject}: {r.message}" for r in own),
+            repair=next((r.nearest for r in own if r.nearest), None),
+        )
+        for name, start in kept.items()
+        if start not in runs and (own := [r for r in table.rejections if r.subject.split(" ")[0] == f"current.{name}"])
     )
 
 

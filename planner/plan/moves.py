@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from planner.candidates.fleet import KEPT_FIELDS, Start, kept_values, replicas_by_start, running_start, unnamed
+from planner.candidates.fleet import (
+    KEPT_FIELDS,
+    Start,
+    entries_by_start,
+    kept_values,
+    replicas_by_start,
+    running_start,
+    unnamed,
+    where,
+)
 from planner.catalog.parallel import Parallel, parse_parallel
 from planner.plan.money import money
 from planner.scenario.fleet import Running
@@ -130,14 +139,12 @@ def broken_moves(plan: Plan) -> Iterator[Broken]:
                 read, allowed = f"{after.get(start, 0)} replicas", f"the {runs.get(start, 0)} that run"
                 yield f"current.{start.model} on {start.gpu}", read, allowed
         return
-    for name, running in sorted(scenario.current.items()):
-        start = running_start(scenario, running)
-        entries = [each for each in scenario.current.values() if running_start(scenario, each) == start]
+    for start, entries in entries_by_start(scenario).items():
         kept = sum(each.replicas for each in entries if "replicas" in each.keep)
         alike = all("replicas" in each.keep for each in entries)
         count = after.get(start, 0)
         if kept and (count < kept or (alike and count > kept)):
-            yield f"current.{name}.keep.replicas", str(count), f"{'exactly' if alike else 'at least'} {kept}"
+            yield f"current.{entries[0].name}.keep", str(count), f"{'exactly' if alike else 'at least'} {kept}"
     for name, running in sorted({**scenario.near, **scenario.current}.items()):
         start = running_start(scenario, running)
         words = unnamed(scenario.models[running.model], scenario.inventory[running.pool].gpu, running)
@@ -145,9 +152,9 @@ def broken_moves(plan: Plan) -> Iterator[Broken]:
         if words and after.get(start, 0) > most:
             read = f"{after[start]} replicas with {', '.join(words)}"
             yield f"current.{name}", read, f"at most the {most} that run: the model does not name it"
+    kept_here = kept_values(scenario)
     for start in sorted(after):
-        kept_here = kept_values(scenario, start.model, start.kind)
-        for word, values in sorted(kept_here.items()):
+        for word, values in sorted(kept_here.get(where(start), {}).items()):
             value = getattr(start, KEPT_FIELDS[word])
             if value not in values:
                 allowed = " or ".join(sorted(str(each) for each in values))

@@ -28,7 +28,8 @@ def _moves(each: Moves, currency: str) -> str:
         return f"no replica starts or stops: {since} stays"
     most = "" if each.most is None else f" of at most {each.most:,}"
     cost = "" if not Fraction(each.cost) else f", {numbers.money(each.cost, currency)} once"
-    return f"{each.moved:,} replicas move{most} from {since}: {each.started:,} start, {each.stopped:,} stop{cost}"
+    many = "1 replica moves" if each.moved == 1 else f"{each.moved:,} replicas move"
+    return f"{many}{most} from {since}: {each.started:,} start, {each.stopped:,} stop{cost}"
 
 
 def moves_rows(plan: Plan) -> list[tuple[str, str, str, str]]:

@@ -84,7 +84,7 @@ def _plain(scenario: Scenario, table: CandidateTable) -> Program:
     pools, spot_rows = pool_nodes(groups)
     demands, local = _demands_of(table), local_classes(scenario)
     survived = [loss for loss in losses(scenario) if loss.nodes is not None]
-    now = today(scenario, groups)
+    now = today(scenario)
     found = [
         (column, key)
         for candidate in table.candidates
@@ -141,7 +141,7 @@ def _columns(
         nodes = sum(most_counted(pool) for pool in group.pools) - scenario.reserve.spare_nodes
         stock = nodes * (group.gpus_per_node // config.gpus)
         key = start_of(candidate, group)
-        if stock <= 0 or not now.offers(key, index) or not (rows.quality or now.must_stay(key)):
+        if stock <= 0 or not now.offers(key) or not (rows.quality or now.must_stay(key)):
             continue
         lost = [loss.replicas(group, config.gpus, stock) for loss in survived]
         spared = max(scenario.reserve.spare_replicas, *lost, 0)

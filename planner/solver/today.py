@@ -7,8 +7,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from planner.candidates import fleet as running
-from planner.candidates.fleet import KEPT_FIELDS, fleets, kept_values, replicas_by_start, running_start, unnamed
-from planner.candidates.groups import PoolGroup
+from planner.candidates.fleet import (
+    KEPT_FIELDS,
+    Where,
+    entries_by_start,
+    kept_values,
+    replicas_by_start,
+    running_start,
+    unnamed,
+    where,
+)
 from planner.scenario.fleet import Kept
 from planner.scenario.types import Pool, Scenario
 from planner.solver.fleet import MOVED, Fleet, Start
@@ -30,12 +38,12 @@ class Today:
     current: Mapping[Key, int]
     near: Mapping[Key, int]
     bounds: Mapping[Key, tuple[int, int | None]]
-    kept: Mapping[tuple[str, int], Mapping[Kept, set[object]]]
+    kept: Mapping[Where, Mapping[Kept, set[object]]]
     only: bool
 
-    def offers(self, key: Key, group: int) -> bool:
-        """Whether replicas of a start may run at all on the group at this place."""
-        kept = self.kept.get((key.model, group), {})
+    def offers(self, key: Key) -> bool:
+        """Whether replicas of a start may run at all."""
+        kept = self.kept.get(where(key), {})
         same = all(getattr(key, KEPT_FIELDS[word]) in values for word, values in kept.items())
         return same and (key in self.current or not self.only)
 
@@ -48,19 +56,13 @@ class Today:
         return max(self.current.get(key, 0), self.near.get(key, 0))
 
 
-def today(scenario: Scenario, groups: Sequence[PoolGroup]) -> Today:
+def today(scenario: Scenario) -> Today:
     """The fleets of a scenario, and what `keep` and the model's own choices say of them."""
-    pinned = {
-        (model, index): kept
-        for index, group in enumerate(groups)
-        for model in {each.model for each in scenario.current.values()}
-        if (kept := kept_values(scenario, model, group.kind))
-    }
     return Today(
         replicas_by_start(scenario, scenario.current.values()),
         replicas_by_start(scenario, scenario.near.values()),
         _bounds(scenario),
-        pinned,
+        kept_values(scenario),
         scenario.as_is,
     )
 
@@ -69,16 +71,16 @@ def _bounds(scenario: Scenario) -> dict[Key, tuple[int, int | None]]:
     """Replicas of a start at least and at most: all of them as it is, those that `keep` pins, and no more than run of
     what the model does not name."""
     found: dict[Key, tuple[int, int | None]] = {}
-    runs = replicas_by_start(scenario, scenario.current.values())
+    entries = entries_by_start(scenario)
     before = replicas_by_start(scenario, scenario.near.values())
-    for each in (each for model in scenario.models for each in fleets(scenario, model)):
+    for each in (*scenario.current.values(), *scenario.near.values()):
         key = running_start(scenario, each)
-        entries = [e for e in scenario.current.values() if running_start(scenario, e) == key]
-        kept = [e.replicas for e in entries if "replicas" in e.keep]
-        count = max(runs.get(key, 0), before.get(key, 0))
+        own = entries.get(key, [])
+        kept = [entry.replicas for entry in own if "replicas" in entry.keep]
+        count = max(sum(entry.replicas for entry in own), before.get(key, 0))
         if scenario.as_is:
             found[key] = (count, count)
-        elif kept and len(kept) == len(entries):
+        elif kept and len(kept) == len(own):
             found[key] = (sum(kept), sum(kept))
         elif unnamed(scenario.models[each.model], scenario.inventory[each.pool].gpu, each):
             found[key] = (sum(kept), count)
