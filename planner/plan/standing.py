@@ -62,8 +62,10 @@ def broken_standing(plan: Plan) -> Iterator[Broken]:
     for row in standing.rows:
         if row.used is not None and row.limit is not None:
             holds = row.used >= row.limit if row.at_least else row.used <= row.limit
-            if row.holds and not holds:
-                yield f"as_is.{row.path}", "holds", f"broken: {row.used} of {row.limit}"
+            lost = row.path.startswith("reserve.") and not row.holds  # the rest may break other promises too
+            if row.holds != holds and not lost:
+                word = "kept" if holds else "broken"
+                yield f"as_is.{row.path}", str(row.holds).lower(), f"{word}: {row.used} of {row.limit}"
         elif row.holds:
             yield f"as_is.{row.path}", "holds", "broken: it has no margin"
     if standing.holds != all(row.holds for row in standing.rows):
@@ -107,5 +109,5 @@ def _nodes(scenario: Scenario, standing: AsIs) -> Iterator[Broken]:
     stated = {row.path: row for row in standing.rows}
     for limit in limit_rows(replace(scenario, as_is=True), standing.nodes, {}):
         row = stated.get(limit.path)
-        if limit.path.startswith(("budget.", "limits.")) and (row is None or row.used != limit.used):
-            yield f"as_is.{limit.path}", str(row.used) if row else "absent", str(limit.used)
+        if limit.path.startswith(("budget.", "limits.")) and row != held(limit):
+            yield f"as_is.{limit.path}", str(row.used) if row else "absent", f"{limit.used} of {limit.limit}"
