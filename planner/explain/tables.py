@@ -101,7 +101,7 @@ class Tables:
 
 def _kind(pool: Pool) -> Pool:
     """A pool without how much of it there is and what it costs."""
-    return Pool(pool.name, pool.gpu, pool.region, pool.gpus_per_node, 0, 1, 0, "")
+    return Pool(pool.name, pool.gpu, pool.region, pool.gpus_per_node, 0, 1, 0, "", zone=pool.zone)
 
 
 def _counts_replicas(scenario: Scenario, name: str) -> bool:
