@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -14,7 +14,7 @@ from planner.candidates.situations import Situation, situations, table_at
 from planner.candidates.spot import asked_for
 from planner.plan.document import Decision
 from planner.plan.running import Moment, Placed, Rerouted, Shares
-from planner.solver.situations import at
+from planner.solver.situations import at, shed_name, waiting_name
 
 if TYPE_CHECKING:
     from planner.candidates import CandidateTable
@@ -97,7 +97,13 @@ class _Read:
             name: asked_for(pool, self.nodes(at(name, situation.name)))
             for name, pool in situation.scenario.inventory.items()
         }
-        return Moment(placed, nodes, tuple(self._rerouted(mine, places, situation)))
+        rerouted = tuple(self._rerouted(mine, places, situation))
+        return Moment(placed, nodes, rerouted, self._off(waiting_name, "", places, situation))
+
+    def _off(self, word: Callable[[str], str], loss: str, places: dict[str, int], situation: Situation) -> Shares:
+        """What is shed, or waits, of all classes."""
+        columns = (at(at(word(name), loss), situation.name) for name in situation.scenario.traffic)
+        return tuple(sorted(part for c in columns for part in self._routed(self.columns.get(c), places)))
 
     def _routed(self, column: int | None, places: dict[str, int]) -> Shares:
         if column is None:
@@ -111,8 +117,5 @@ class _Read:
             for c in mine:
                 base = self.program.columns[c].name.partition("|")[0]
                 left.append(self._routed(self.columns[at(at(base, loss.name), situation.name)], places))
-            shed = [
-                self._routed(self.columns.get(at(at(f"shed {name}", loss.name), situation.name)), places)
-                for name in situation.scenario.traffic
-            ]
-            yield Rerouted(tuple(left), tuple(sorted(part for parts in shed for part in parts)))
+            shed = self._off(shed_name, loss.name, places, situation)
+            yield Rerouted(tuple(left), shed, self._off(waiting_name, loss.name, places, situation))

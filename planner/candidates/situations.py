@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
+from planner.candidates.batch import Batch, batch_of
 from planner.candidates.types import Candidate, CandidateTable, DemandItem, ItemLoad
 from planner.scenario.calendar import share_of_week
-from planner.scenario.types import HOURS_PER_MONTH, Pool, Scenario, TrafficClass
+from planner.scenario.types import HOURS_PER_MONTH, Calendar, Pool, Scenario, TrafficClass
 
 PPM = 1_000_000
 WHOLE_WEEK = (("", ((0, 7 * 24 * 60),)),)
@@ -52,7 +53,7 @@ def situations(scenario: Scenario) -> tuple[Situation, ...]:
 
 
 def _at(scenario: Scenario, month: int, period: str) -> Scenario:
-    classes = {name: _class_at(traffic, month, period) for name, traffic in scenario.traffic.items()}
+    classes = {name: _class_at(scenario, traffic, month, period) for name, traffic in scenario.traffic.items()}
     return replace(
         scenario,
         traffic={name: traffic for name, traffic in classes.items() if traffic.peak_rps},
@@ -62,14 +63,25 @@ def _at(scenario: Scenario, month: int, period: str) -> Scenario:
     )
 
 
-def _class_at(traffic: TrafficClass, month: int, period: str) -> TrafficClass:
+def _class_at(scenario: Scenario, traffic: TrafficClass, month: int, period: str) -> TrafficClass:
     grown = growth(traffic, month)
     rate = next(((r.peak_rps, r.mean_rps) for r in traffic.rates if r.period == period), None)
     peak, mean = rate or (traffic.peak_rps, traffic.mean_rps)
+    batch = batch_of(traffic, scenario.calendar)
+    if batch is not None and scenario.calendar is not None:
+        pace, used = _pace(batch, scenario.calendar, period)
+        peak, mean = traffic.mean_rps * pace, traffic.mean_rps / used if pace else Fraction(0)
     none: tuple[()] = ()
     return replace(
         traffic, peak_rps=peak * grown, mean_rps=mean * grown, rates=none, growth_ppm=0, growth_table_ppm=none
     )
+
+
+def _pace(batch: Batch, calendar: Calendar, period: str) -> tuple[Fraction, Fraction]:
+    """A batch's full pace in a period over the rate of an even day, and the part of the week in which it may run."""
+    used = [share_of_week(spans) for (_, spans), pace in zip(calendar.periods, batch.paces, strict=True) if pace]
+    names = [name for name, _ in calendar.periods]
+    return batch.paces[names.index(period)], sum(used, Fraction(0))
 
 
 def growth(traffic: TrafficClass, month: int) -> Fraction:

@@ -45,4 +45,5 @@ def _after(table: CandidateTable, moment: Moment, loss: Loss, rerouted: Rerouted
         part_of_class = share * Fraction(item.weight_ppm, 1_000_000)
         shed[item.class_name] = shed.get(item.class_name, Fraction(0)) + part_of_class
     items = {table.items[k].name: share for k, share in rerouted.shed}
-    return AfterLoss(loss.path, lost_text(loss), dict(sorted(left.items())), dict(sorted(shed.items())), items)
+    waiting = {table.items[k].name: share for k, share in rerouted.waiting}
+    return AfterLoss(loss.path, lost_text(loss), dict(sorted(left.items())), dict(sorted(shed.items())), items, waiting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 
 from planner.candidates import Candidate, CandidateTable
 from planner.candidates.groups import PoolGroup, pool_groups
@@ -45,7 +46,7 @@ def restored(plan: Plan, table: CandidateTable) -> tuple[Decision | None, list[B
         if part is None:
             rows.append((f"time.situations.{situation.name}", "absent", "a situation of the scenario"))
             continue
-        own = _Stored(f"time.situations.{situation.name}.", part.deployments, part.pools, part.losses)
+        own = _Stored(f"time.situations.{situation.name}.", part.deployments, part.pools, part.losses, part.waiting)
         moments.append(_moment(table_at(table, plan.scenario, situation), own, situation, rows))
     if rows:
         return None, rows
@@ -81,8 +82,10 @@ class _Stored:
         deployments: Mapping[str, Deployment],
         pools: Mapping[str, PoolPlan],
         losses: tuple[AfterLoss, ...],
+        waiting: Mapping[str, Fraction] | None = None,
     ) -> None:
         self.path, self.deployments, self.pools, self.losses = path, deployments, pools, losses
+        self.waiting = waiting or {}
 
 
 def _moment(table: CandidateTable, stored: _Stored, situation: Situation, rows: list[Broken]) -> Moment:
@@ -109,7 +112,12 @@ def _moment(table: CandidateTable, stored: _Stored, situation: Situation, rows: 
     nodes = {name: pool.nodes for name, pool in stored.pools.items()}
     if len(rows) > before:
         return Moment((), nodes)
-    return Moment(tuple(placed), nodes, tuple(_losses(table, situation, stored, placed, names, index, rows)))
+    unknown = [item for item in stored.waiting if item not in index]
+    if unknown:
+        rows.append((f"{stored.path}waiting", unknown[0][:80], "no such traffic band in the scenario"))
+        return Moment((), nodes)
+    rerouted = tuple(_losses(table, situation, stored, placed, names, index, rows))
+    return Moment(tuple(placed), nodes, rerouted, _off(stored.waiting, index))
 
 
 def _eligible(scenario: Scenario, table: CandidateTable, candidate: Candidate, group: PoolGroup) -> frozenset[int]:
@@ -155,11 +163,16 @@ def _losses(
             _shares(f"{path}.deployments.{name}", after.deployments[name].routing, own, index, rows)
             for name, own in zip(names, served, strict=True)
         )
-        unknown = [item for item in after.shed_items if item not in index]
+        unknown = [item for item in (*after.shed_items, *after.waiting) if item not in index]
         if unknown:
             rows.append((f"{path}.shed_items", unknown[0][:80], "no such traffic band in the scenario"))
             continue
-        yield Rerouted(shares, tuple(sorted((index[item], share) for item, share in after.shed_items.items())))
+        yield Rerouted(shares, _off(after.shed_items, index), _off(after.waiting, index))
+
+
+def _off(items: Mapping[str, Fraction], index: Mapping[str, int]) -> Shares:
+    """What is shed, or waits, by item."""
+    return tuple(sorted((index[item], share) for item, share in items.items()))
 
 
 def _find(table: CandidateTable, deployment: Deployment) -> Candidate | Broken:

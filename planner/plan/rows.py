@@ -6,7 +6,7 @@ Written from docs/model.md, not from the solver's code: the two must agree witho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 from planner.candidates.spot import counted
@@ -18,7 +18,7 @@ from planner.plan.limits import promised_shares
 from planner.plan.moves import broken_moves, moves_of
 from planner.plan.robustness import broken_robustness
 from planner.plan.standing import broken_standing
-from planner.plan.time_rows import broken_losses, broken_over_time
+from planner.plan.time_rows import broken_losses, broken_over_time, class_of, prompts_of
 from planner.plan.types import Plan
 from planner.plan.value import broken_values
 from planner.scenario.robust import worst
@@ -40,9 +40,9 @@ def broken_rows(plan: Plan) -> list[Broken]:
     return [*rows, *_proof(plan), *_bounds(plan), *_certificate(plan), *second_solves, *broken_standing(plan)]
 
 
-def _one_situation(plan: Plan) -> Iterator[Broken]:
+def _one_situation(plan: Plan, waiting: Mapping[str, Fraction] | None = None) -> Iterator[Broken]:
     """Rows of a plan, or of one situation of a plan over time."""
-    yield from _demand(plan)
+    yield from _demand(plan, waiting or {})
     yield from _loads(plan)
     yield from _packing(plan)
     yield from _stock(plan)
@@ -53,9 +53,16 @@ def _one_situation(plan: Plan) -> Iterator[Broken]:
     yield from broken_moves(plan)
 
 
-def _demand(plan: Plan) -> Iterator[Broken]:
-    """Every prompt length of every class is routed whole: the shares of the flows that contain it add up to 1."""
+def _demand(plan: Plan, waiting: Mapping[str, Fraction]) -> Iterator[Broken]:
+    """Every prompt length of every class is routed whole: the shares of the flows that contain it add up to 1, and so
+    they do with what of a batch waits for another period."""
     flows: dict[str, list[tuple[int, int, Fraction]]] = {name: [] for name in plan.scenario.traffic}
+    for item, share in waiting.items():
+        name = class_of(item)
+        if name not in flows or plan.scenario.traffic[name].slo.finish_within_us is None or not 0 <= share <= 1:
+            yield f"waiting.{item}"[:100], _short(share), "a share of a daily batch"
+            continue
+        flows[name].append((*prompts_of(item), share))
     for name, deployment in plan.deployments.items():
         for route in deployment.routing:
             if route.class_name not in flows:

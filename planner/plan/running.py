@@ -34,10 +34,12 @@ class Placed:
 
 @dataclass(frozen=True)
 class Rerouted:
-    """The routing after a loss: shares of every placed configuration, in order, and what is shed."""
+    """The routing after a loss: shares of every placed configuration, in order, what is shed, and what of a batch waits
+    for another period."""
 
     shares: tuple[Shares, ...]
     shed: Shares
+    waiting: Shares = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Moment:
     placed: tuple[Placed, ...]
     nodes: Mapping[str, int]
     losses: tuple[Rerouted, ...] = ()
+    waiting: Shares = ()
 
 
 def names_of(moments: Iterable[Moment]) -> dict[tuple[Config, str], str]:

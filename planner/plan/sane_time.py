@@ -32,6 +32,9 @@ def _calendar(scenario: Scenario) -> Iterator[Broken]:
         if not apart or missing(spans) or len(set(names)) != len(names) or not all(own for _, own in calendar.periods):
             yield "scenario.calendar.periods", ", ".join(names)[:80], "every minute of the week once"
     for name, traffic in scenario.traffic.items():
+        at, batch = traffic.arrives_minute, traffic.slo.finish_within_us is not None
+        if at is not None and not (batch and calendar is not None and 0 <= at < 24 * 60):
+            yield f"scenario.traffic.{name}.arrives_minute", str(at), "a minute of the day of a batch in a calendar"
         if traffic.rates and [rate.period for rate in traffic.rates] != names:
             yield f"scenario.traffic.{name}.rates", str(len(traffic.rates)), "one rate for every period"
         for rate in traffic.rates:

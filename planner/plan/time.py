@@ -169,7 +169,20 @@ def _situation(
         deployments=deployments,
         pools=pool_plans(now, moment.nodes, deployments),
         losses=after_losses(now, rates, moment, names),
+        waiting={rates.items[k].name: share for k, share in moment.waiting},
+        batches=_batches(scenario, rates, moment, now),
     )
+
+
+def _batches(scenario: Scenario, table: CandidateTable, moment: Moment, now: Scenario) -> dict[str, Fraction]:
+    """Requests a second of daily batches: their full pace less what waits."""
+    if scenario.calendar is None:
+        return {}
+    running = {name: each.peak_rps for name, each in sorted(now.traffic.items()) if each.slo.finish_within_us}
+    for k, share in moment.waiting:
+        item = table.items[k]
+        running[item.class_name] -= item.peak_rps * share
+    return running
 
 
 def _per_hour(scenario: Scenario, moment: Moment) -> int:

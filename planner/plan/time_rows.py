@@ -5,13 +5,14 @@ Like `planner.plan.rows`, written from docs/model.md and not from the solver's c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from planner.candidates.batch import batch_of
 from planner.candidates.losses import losses
 from planner.candidates.situations import situations
-from planner.plan.types import AfterLoss, Deployment, LoadRow, Plan
+from planner.plan.types import AfterLoss, Deployment, LoadRow, Plan, SituationPlan
 from planner.scenario.robust import worst
 from planner.scenario.types import Pool, Scenario
 from planner.traffic.lengths import class_lengths
@@ -22,7 +23,7 @@ Broken = tuple[str, str, str]
 MICRO = 1_000_000
 
 
-def broken_over_time(plan: Plan, rows: Callable[[Plan], Iterator[Broken]]) -> Iterator[Broken]:
+def broken_over_time(plan: Plan, rows: Callable[[Plan, Mapping[str, Fraction]], Iterator[Broken]]) -> Iterator[Broken]:
     """Rows of every situation (`rows` gives those of a plan without time), of purchases and of budgets."""
     assert plan.time is not None
     for situation in situations(plan.scenario):
@@ -35,12 +36,58 @@ def broken_over_time(plan: Plan, rows: Callable[[Plan], Iterator[Broken]]) -> It
             losses=stored.losses,
             time=None,
         )
-        for name, read, allowed in (*rows(view), *broken_losses(view)):
+        for name, read, allowed in (*rows(view, stored.waiting), *broken_losses(view)):
             yield f"time.situations.{situation.name}.{name}", read, allowed
     for _, pool in sorted(plan.scenario.inventory.items()):
         if pool.term_months or pool.notice_months:
             yield from _purchases(plan, pool)
     yield from _budgets(plan)
+    yield from _windows(plan)
+
+
+def _windows(plan: Plan) -> Iterator[Broken]:
+    """A daily batch is done in every window: what waits of it, and is shed after a loss, leaves room for all of it."""
+    assert plan.time is not None
+    scenario, lost = plan.scenario, [loss.path for loss in losses(plan.scenario)]
+    for name, traffic in sorted(scenario.traffic.items()):
+        batch = batch_of(traffic, scenario.calendar)
+        if batch is None or scenario.calendar is None:
+            continue
+        lengths = class_lengths(traffic)
+        tokens = [count for count, _ in lengths.prompts] if lengths else [0]
+        for month in sorted({part.month for part in plan.time.situations.values()}):
+            parts = {part.period: part for part in plan.time.situations.values() if part.month == month}
+            own = [parts[period] for period, _ in scenario.calendar.periods]
+            for index, path in enumerate(["", *lost]):
+                undone = [_undone(part, index - 1) for part in own]
+                shed = Fraction(traffic.shed_at_most_ppm if path else 0, MICRO)
+                for amounts, most in batch.slack():
+                    left = [_left_undone(undone, amounts, name, count) for count in tokens]
+                    if max(left) > most + shed:
+                        where = f"{path}." if path else ""
+                        read = f"{float(max(left) - most - shed):.6g} of a day's batch undone"
+                        yield f"{where}traffic.{name}.slo.finish_within", read, "all of it done in every window"
+
+
+def _undone(part: SituationPlan, loss: int) -> list[tuple[str, Fraction]]:
+    """Items that wait or are shed in a situation, or after one of its losses."""
+    if loss < 0:
+        return list(part.waiting.items())
+    after = part.losses[loss] if loss < len(part.losses) else None
+    return [] if after is None else [*after.waiting.items(), *after.shed_items.items()]
+
+
+def _left_undone(
+    undone: Sequence[Sequence[tuple[str, Fraction]]], amounts: Sequence[Fraction], name: str, tokens: int
+) -> Fraction:
+    """The part of a day's batch that the periods of a window leave undone, for prompts of one length."""
+    total = Fraction(0)
+    for amount, items in zip(amounts, undone, strict=True):
+        for item, share in items:
+            low, high = prompts_of(item)
+            if class_of(item) == name and low <= tokens <= high:
+                total += amount * share
+    return total
 
 
 def _purchases(plan: Plan, pool: Pool) -> Iterator[Broken]:
@@ -139,7 +186,8 @@ def _served(path: str, plan: Plan, after: AfterLoss) -> Iterator[Broken]:
             for route in left.routing
             if route.class_name == name
         ]
-        flows += [(*_prompts(item), share) for item, share in after.shed_items.items() if _class_of(item) == name]
+        off = (*after.shed_items.items(), *after.waiting.items())
+        flows += [(*prompts_of(item), share) for item, share in off if class_of(item) == name]
         lengths = class_lengths(traffic)
         for tokens in (tokens for tokens, _ in lengths.prompts) if lengths else (0,):
             total = sum((share for low, high, share in flows if low <= tokens <= high), Fraction(0))
@@ -151,11 +199,12 @@ def _served(path: str, plan: Plan, after: AfterLoss) -> Iterator[Broken]:
             yield f"{path}.shed.{name}", f"{float(shed * 100):.6g}%", f"at most {traffic.shed_at_most_ppm / 10_000:g}%"
 
 
-def _class_of(item: str) -> str:
+def class_of(item: str) -> str:
+    """The class in the name of an item."""
     return item.partition("[")[0]
 
 
-def _prompts(item: str) -> tuple[int, int]:
+def prompts_of(item: str) -> tuple[int, int]:
     """The prompt lengths in the name of an item, as in `chat[1..8000]`; 0 for a class without lengths."""
     low, _, high = item.partition("[")[2].removesuffix("]").partition("..")
     return (int(low), int(high)) if high else (0, 0)

@@ -186,7 +186,7 @@ class AfterLoss:
     """How all that may not be shed is still served after a loss of `reserve.survive`.
 
     `path` is the scenario line, `lost` says what is gone, `shed` is the part of a class's requests that goes unserved:
-    by class, and by the item that it is taken from.
+    by class, and by the item that it is taken from; `waiting` is the part of an item of a batch that waits then.
     """
 
     path: str
@@ -194,13 +194,15 @@ class AfterLoss:
     deployments: dict[str, LeftDeployment]
     shed: dict[str, Fraction]
     shed_items: dict[str, Fraction]
+    waiting: dict[str, Fraction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SituationPlan:
     """What runs in one period of the calendar, month, or period of a month. `month` is 0 where months do not differ.
 
-    `hours` are those within the horizon, `cost` is all that stands in them.
+    `hours` are those within the horizon, `cost` is all that stands in them. `waiting` is the part of an item of a daily
+    batch that is left for other periods, of its full pace here; `batches` are the requests a second that run.
     """
 
     month: int
@@ -210,6 +212,8 @@ class SituationPlan:
     deployments: dict[str, Deployment]
     pools: dict[str, PoolPlan]
     losses: tuple[AfterLoss, ...]
+    waiting: dict[str, Fraction] = field(default_factory=dict)
+    batches: dict[str, Fraction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Literal
 from planner.plan.types import AfterLoss, Commitment, Plan, SituationPlan, TimePlan
 from planner.report import numbers
 
+DAY_S = 86_400
+
 Align = Literal["left", "right"]
 
 
@@ -61,6 +63,15 @@ def _over_time(plan: Plan, time: TimePlan) -> list[TimeTable]:
             tuple(_situation(name, part, currency) for name, part in time.situations.items()),
         ),
         TimeTable(
+            "Daily batches",
+            (("when", "left"), ("batch", "left"), ("requests/s", "right"), ("room for, a day", "right")),
+            tuple(
+                (name, batch, f"{float(rate):,.4g}" if rate else "waits", _a_day(time, part, rate))
+                for name, part in time.situations.items()
+                for batch, rate in part.batches.items()
+            ),
+        ),
+        TimeTable(
             "Commitments",
             (("pool", "left"), ("month", "left"), ("bought", "right"), ("given up", "right"), ("run out", "right"),
              ("standing", "right")),
@@ -85,6 +96,12 @@ def _situation(name: str, part: SituationPlan, currency: str) -> tuple[str, ...]
         ", ".join(f"{deployment} {d.replicas}" for deployment, d in part.deployments.items()) or "-",
         numbers.percent(busiest),
     )
+
+
+def _a_day(time: TimePlan, part: SituationPlan, rate: Fraction) -> str:
+    """What a period does on an even day."""
+    hours = sum((other.hours for other in time.situations.values() if other.month == part.month), Fraction(0))
+    return f"{float(rate * DAY_S * part.hours / hours):,.0f}"
 
 
 def _commitment(row: Commitment) -> Sequence[str]:

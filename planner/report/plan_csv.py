@@ -213,6 +213,8 @@ def _time(plan: Plan) -> Iterable[Row]:
         for name, pool in part.pools.items():
             row = {"section": "situation pool", "name": f"{when} {name}", "gpu": pool.gpu, "region": pool.place}
             yield {**row, "nodes": pool.nodes, "gpus_busy": pool.gpus_busy, "gpus_idle": pool.gpus_idle}
+        for name, rate in part.batches.items():
+            yield {"section": "situation batch", "name": f"{when} {name}", "used": rate, "unit": "req/s"}
     for when, spent in (plan.time.months or {"horizon": plan.time.spent}).items():
         for word in ("total", "committed", "rented", "started", "stranded"):
             used = money(getattr(spent, word))

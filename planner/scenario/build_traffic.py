@@ -61,6 +61,7 @@ def build_class(name: str, block: ClassBlock, calendar: Calendar | None, root: M
         prefix=_prefix(prefix),
         regions=block.regions or (),
         latency_us=tuple((block.latency or {}).items()),
+        arrives_minute=block.arrives,
     )
 
 

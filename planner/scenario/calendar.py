@@ -64,6 +64,21 @@ def _part(text: str) -> list[Span]:
     return spans
 
 
+def parse_time_of_day(text: str) -> int:
+    """The minute of the day.
+
+    >>> parse_time_of_day("20:30")
+    1230
+
+    Raises:
+        ValueError: what is wrong and what to write.
+    """
+    match = re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])", text)
+    if not match:
+        raise ValueError(f"{quote(text)} is not a time of the day; write it like 20:00")
+    return 60 * int(match[1]) + int(match[2])
+
+
 def _why_not(text: str) -> str:
     return f"{quote(text)} is not a part of the week; write it like Mon-Fri 08:00-20:00, or {REST} for all other hours"
 

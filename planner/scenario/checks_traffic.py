@@ -36,7 +36,7 @@ def check_class(
     has_table = model is not None and model.text in models and _has_table(models[model.text])
     if "trace" in node.entries:
         _check_trace(path, node, has_table, file_of, findings)
-        _check_slo(path, entry, node, has_table, findings)
+        _check_slo(path, entry, node, root, has_table, findings)
         return
     for key in OF_A_TRACE:
         if key in node.entries:
@@ -47,7 +47,7 @@ def check_class(
         check_period_rates(path, node, root, has_table, findings)
     else:
         _check_rates(path, entry, node, has_table, findings)
-    _check_slo(path, entry, node, has_table, findings)
+    _check_slo(path, entry, node, root, has_table, findings)
     if has_table:
         _check_rate_only(path, node, findings)
     for key in ("input_tokens", "output_tokens"):
@@ -118,7 +118,7 @@ def _check_rates(path: str, entry: Entry, node: MapNode, has_table: bool, findin
         findings.add(node.entries["mean"].place, "KV404", message)
 
 
-def _check_slo(path: str, entry: Entry, node: MapNode, has_table: bool, findings: Findings) -> None:
+def _check_slo(path: str, entry: Entry, node: MapNode, root: MapNode, has_table: bool, findings: Findings) -> None:
     """A batch promises `finish_within`; other classes promise times of a token, or nothing with a capacity
     table."""
     slo = child_map(node, "slo")
@@ -133,11 +133,17 @@ def _check_slo(path: str, entry: Entry, node: MapNode, has_table: bool, findings
         if "finish_within" not in slo:
             message = f"{path}: a daily batch needs a time to finish; write 'slo: {{finish_within: 6h}}'"
             findings.add(place, "KV406", message)
+        if "arrives" in node.entries and "calendar" not in root.entries:
+            message = f"{path}.arrives: a time has no meaning without the week; write 'calendar', or drop it"
+            findings.add(node.entries["arrives"].key_place, "KV439", message)
         within = value_of(child(node, "slo", "finish_within"), units.parse_duration_us)
         if within is not None and within > units.DURATION_UNITS_US["d"]:
             message = f"{path}.slo.finish_within: one batch a day must finish within a day; write at most 24h"
             findings.add(slo["finish_within"].place, "KV406", message)
         return
+    if "arrives" in node.entries:
+        message = f"{path}.arrives: is for a daily batch; write 'requests: 200_000/day', or drop it"
+        findings.add(node.entries["arrives"].key_place, "KV439", message)
     if "finish_within" in slo:
         message = f"{path}.slo: 'finish_within' is for a daily batch; write 'requests: 200_000/day', or drop it"
         findings.add(slo["finish_within"].key_place, "KV406", message)

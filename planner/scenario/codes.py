@@ -67,6 +67,7 @@ CODES: dict[str, str] = {
     "KV436": "traffic to shed without a loss",
     "KV437": "zones that cannot be told apart",
     "KV438": "spot terms that do not fit the pool",
+    "KV439": "a time of arrival of no batch in a calendar",
     "KV441": "a key about a trace without a trace",
     "KV442": "a trace beside what it says itself",
     "KV443": "a window of a trace that is none",

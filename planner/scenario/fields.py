@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from planner import units
 from planner.catalog.parallel import parse_parallel
-from planner.scenario.calendar import Span, parse_spans
+from planner.scenario.calendar import Span, parse_spans, parse_time_of_day
 from planner.scenario.source import TextNode
 from planner.scenario.types import Parallel
 from planner.scenario.weights import LATER_WEIGHTS, WEIGHTS
@@ -400,6 +400,11 @@ Nodes = Annotated[
 ]
 PeriodSpans = Annotated[
     tuple[Span, ...], PlainValidator(_read_period), _schema("part of the week", None, "Mon-Fri 08:00-20:00")
+]
+TimeOfDay = Annotated[
+    int,
+    PlainValidator(partial(_read, "KV215", parse_time_of_day, "20:00")),
+    _schema("time of day", "([01][0-9]|2[0-3]):[0-5][0-9]", "20:00"),
 ]
 Growth = Annotated[
     tuple[int, ...] | int,

@@ -235,6 +235,8 @@ class TrafficClass:
     `reusable_prefix_ppm` of prompt tokens are found cached: all of them without `prefix`, else as far as the pool keeps
     the working set.
 
+    The requests of a daily batch arrive every day at `arrives_minute`, at any time without one.
+
     Only `regions` may serve the class, all without any; `latency_us` is the network's part of TTFT by region.
     """
 
@@ -258,6 +260,7 @@ class TrafficClass:
     prefix: PrefixUse | None = None
     regions: tuple[str, ...] = ()
     latency_us: tuple[tuple[str, int], ...] = ()
+    arrives_minute: int | None = None
     prompt_tail_ppm: int = 0
     """Not written by the user: how much longer long prompts are at the worst of the band of `robust`."""
 

@@ -31,6 +31,7 @@ from planner.solver.program import (
 )
 from planner.solver.purchases import over_time
 from planner.solver.situations import Failure, Shed, joined, struck
+from planner.solver.slack import with_slack
 from planner.solver.today import Today, today, with_today
 from planner.units import MAX_INTEGER
 
@@ -43,7 +44,7 @@ def build_program(scenario: Scenario, table: CandidateTable) -> Program:
     parts = [(s.name, _with_losses(s.scenario, table_at(table, scenario, s))) for s in moments]
     total = sum((s.hours for s in moments), Fraction(0))
     weighed = [(name, _weighed(part, s.hours / total)) for (name, part), s in zip(parts, moments, strict=True)]
-    return over_time(joined(weighed), scenario, moments)
+    return over_time(with_slack(joined(weighed), scenario, table, moments), scenario, moments)
 
 
 def _weighed(program: Program, part: Fraction) -> Program:

@@ -56,6 +56,16 @@ def plain(name: str) -> str:
     return name.partition("|")[0]
 
 
+def shed_name(what: str) -> str:
+    """The column of what goes unserved."""
+    return f"shed {what}"
+
+
+def waiting_name(what: str) -> str:
+    """The column of what waits for another period."""
+    return f"wait {what}"
+
+
 def joined(programs: Sequence[tuple[str, Program]]) -> Program:
     """Programs side by side under one set of objectives; nothing ties them yet."""
     items: list[Item] = []
@@ -122,7 +132,7 @@ def struck(program: Program, failures: Sequence[Failure]) -> Program:
         shed = [_shed_column(part, failure, k) for part in failure.shed]
         limits = [
             ShareLimit(
-                at(f"shed {part.name}", failure.name),
+                at(shed_name(part.name), failure.name),
                 part.max_ppm,
                 tuple((k + i, c + len(left) + index, weight) for i, weight in part.weights),
             )
@@ -146,7 +156,7 @@ def _left(column: Column, index: int, failure: Failure, k: int) -> Column:
 
 
 def _shed_column(part: Shed, failure: Failure, k: int) -> Column:
-    name = at(f"shed {part.name}", failure.name)
+    name = at(shed_name(part.name), failure.name)
     losses = tuple((k + i, Fraction(0)) for i, _ in part.weights)
     return Column(name, "", name, 0, 1, 0, (), losses, always=True, rank=part.rank)
 

@@ -25,6 +25,7 @@ from planner.scenario.fields import (
     Scale,
     Share,
     Text,
+    TimeOfDay,
     Tokens,
 )
 
@@ -111,6 +112,9 @@ class ClassBlock(Block):
     """Tokens are priced with this: the mean rate of the horizon."""
     requests: RequestsPerDay | None = None
     """Size of the daily batch, in place of `peak` and `mean`; needs `slo.finish_within`."""
+    arrives: TimeOfDay | None = None
+    """When the requests of the daily batch are there, in the calendar's time zone: it then runs in the periods within
+    `slo.finish_within` after that, wherever others leave room; the default is any time of the day."""
     rate: dict[KeyName, PeriodRateBlock] | None = None
     """Rates of every period of the calendar, by its name, in place of `peak` and `mean`."""
     growth: Growth | None = None
