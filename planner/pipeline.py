@@ -48,6 +48,8 @@ class Options:
     """Whether to solve again with 16-bit KV, for what compression saves."""
     band_edge: bool = False
     """Whether to solve again at the other edge of the latency band, for the choices that hang on it."""
+    judge_fleet: bool = True
+    """Whether to judge the fleet that runs, left as it is; a plan without it passes no check where one runs."""
 
 
 def load(path: str | Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()) -> Scenario:
@@ -123,7 +125,7 @@ def _with_second_solves(first: _Solved, options: Options, file: str) -> _Solved:
         plan = _solved(replace(first.scenario, robust=None), options, file).document()
         totals = plan.totals
         band = Robustness(plan.status, totals.cost_per_month if totals else None, totals.gpus if totals else None)
-    standing = _standing(first, options, file)
+    standing = _standing(first, options, file) if options.judge_fleet else None
     if all(each is None for each in (edge, wrong, dry, band, standing)) and not values:
         return first
     seconds = {**first.run.seconds, "second solves": round(time.perf_counter() - start, 3)}

@@ -36,13 +36,13 @@ def diff(
     Raises:
         InputError: every mistake in a side.
     """
-    solve = _solver(options or pipeline.Options())
+    solve, alone = _solvers(options or pipeline.Options())
     command = command or shlex.join(["kvplan", "diff", base, head])
     with tempfile.TemporaryDirectory(prefix="kvplan-") as folder:
         sides = open_side(base, Path(folder, "base")), open_side(head, Path(folder, "head"))
         old = _planned(sides[0], solve, "base")
         new = old if _same(*sides) else _planned(sides[1], solve, "head")
-        return _compared(sides, (old, new), solve if attribute else None, command)
+        return _compared(sides, (old, new), alone if attribute else None, command)
 
 
 def what_if(
@@ -60,7 +60,7 @@ def what_if(
     Raises:
         InputError: every mistake in the file, its blocks or the overrides.
     """
-    solve = _solver(options or pipeline.Options())
+    solve, alone = _solvers(options or pipeline.Options())
     flags = [word for text in sets for word in ("--set", text)]
     cases: list[tuple[tuple[str, ...], str]] = [((name,), name) for name in dict.fromkeys(names)] or [
         ((), ", ".join(sets))
@@ -73,7 +73,7 @@ def what_if(
         for (blocks, name), side in zip(cases, opened, strict=True):
             head = replace(side, label=f"{file} with {name}")
             own = shlex.join(["kvplan", "what-if", file, *blocks, *flags])
-            document = _compared((base, head), (plan, _planned(head, solve, name)), solve if attribute else None, own)
+            document = _compared((base, head), (plan, _planned(head, solve, name)), alone if attribute else None, own)
             found.append(WhatIfCase(name, (*blocks, *sets), document))
     if len(found) == 1:
         return replace(found[0].diff, command=command) if command else found[0].diff
@@ -84,6 +84,11 @@ def what_if(
 def _same(base: Opened, head: Opened) -> bool:
     """Whether both sides are the same scenario, which need not be solved twice."""
     return base.plan is None and head.plan is None and base.scenario == head.scenario
+
+
+def _solvers(options: pipeline.Options) -> tuple[Solve, Solve]:
+    """Solves sides whole, and single edits without a judgement of the running fleet: only their cost is asked."""
+    return _solver(options), _solver(replace(options, judge_fleet=False))
 
 
 def _solver(options: pipeline.Options) -> Solve:
