@@ -182,8 +182,7 @@ def _run(
         replace(row, subject=f"{_entry(scenario, running)}{row.subject.removeprefix(model.name)}")
         for row in reasons.rows({model.name: _choices(as_it_is)})
     )
-    stays = scenario.as_is or "replicas" in running.keep
-    idle = idle_candidate(scenario, as_it_is, shape, contexts_tokens) if stays else None
+    idle = idle_candidate(scenario, as_it_is, shape, contexts_tokens) if not blocks else None
     return _Run(running, as_it_is, tuple(blocks), idle, refused)
 
 

@@ -125,7 +125,7 @@ def _columns(
     local: frozenset[str],
     now: Today,
 ) -> Iterator[tuple[Column, Start]]:
-    """A candidate on every group that can hold it and is near enough for something, or must stay there; each with what
+    """A candidate on every group that can hold it and is near enough for something, or runs there today; each with what
     its replicas are started with."""
     config = candidate.config
     fitting = [(index, g) for index, g in enumerate(groups) if g.gpu == config.gpu and config.gpus <= g.gpus_per_node]
@@ -142,7 +142,7 @@ def _columns(
         nodes = sum(most_counted(pool) for pool in group.pools) - scenario.reserve.spare_nodes
         stock = nodes * (group.gpus_per_node // config.gpus)
         key = start_of(candidate, group)
-        if stock <= 0 or not now.offers(key) or not (rows.quality or now.must_stay(key)):
+        if stock <= 0 or not now.offers(key) or not (rows.quality or now.runs(key)):
             continue
         lost = [loss.replicas(group, config.gpus, stock) for loss in survived]
         spared = max(scenario.reserve.spare_replicas, *lost, 0)

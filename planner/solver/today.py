@@ -47,9 +47,9 @@ class Today:
         same = all(getattr(key, KEPT_FIELDS[word]) in values for word, values in kept.items())
         return same and (key in self.current or not self.only)
 
-    def must_stay(self, key: Key) -> bool:
-        """Whether replicas of a start run whatever they serve."""
-        return self.bounds.get(key, (0, None))[0] > 0
+    def runs(self, key: Key) -> bool:
+        """Whether replicas of a start run: they may stay even where they serve nothing."""
+        return key in self.current or key in self.near
 
     def replicas(self, key: Key) -> int:
         """The most replicas of a start that run in either fleet: a plan may keep them even where it needs fewer."""

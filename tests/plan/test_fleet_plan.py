@@ -184,6 +184,20 @@ def test_a_promise_that_the_fleet_cannot_keep_says_which_it_could() -> None:
     assert findings(plan) == []
 
 
+def test_replicas_that_may_serve_nothing_stay_idle() -> None:
+    """Replicas too slow for every promise are no reason against the fleet: others serve, and they may stay or stop."""
+    sets = ("traffic.chat.slo.tpot_p95=18ms", "models.assistant.weights=[fp8, bf16]", "current.old.weights=bf16")
+    slow = loaded(*sets).current["old"]
+    fast = replace(slow, name="fast", weights="fp8", context_limit_tokens=8_192)
+    scenario = replace(loaded(*sets), current={"old": slow, "fast": fast})
+    light = replace(scenario.traffic["chat"], peak_rps=Fraction(1), mean_rps=Fraction(1, 2))
+    plan = pipeline.as_is(replace(scenario, traffic={"chat": light}))
+    assert plan.status == "optimal"
+    idle = next(each for each in plan.deployments.values() if each.weights == "bf16")
+    assert (idle.replicas, idle.routing, idle.operating_tpot_ns) == (2, (), 0)
+    assert findings(plan) == []
+
+
 def test_limits_on_nodes_are_held_against_the_nodes_that_it_takes() -> None:
     """A budget below what the fleet costs, and spare nodes that the stock has not, are broken by their own factors."""
     plan = judged("traffic.chat.peak=1 req/s", "budget.monthly=$1_000", "reserve.spare={nodes: 4}")
