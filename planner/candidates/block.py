@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,17 +83,14 @@ class Evaluated:
             return [fixed[word]] * len(self.where)
         return [point.batch if word == "max_batch" else point.setting.context_tokens for point in self.where]
 
-    def rows_in(self, regions: Sequence[str]) -> FloatArray:
-        """The rows of several regions side by side: what stands in for a configuration must do so in each of them."""
-        if len(regions) < 2:
-            return self.rows
-        parts = [self.rows.copy() for _ in regions]
-        factor = self.block.factors[1]
+    def rows_in(self, region: str) -> FloatArray:
+        """The rows as they are in a region: items that must not run there at an operating promise are not eligible."""
+        rows, factor = self.rows.copy(), self.block.factors[1]
         ttfts = np.array([point.ttft for point in self.where])
-        for (region, part), (position, k) in product(zip(regions, parts, strict=True), enumerate(self.block.own)):
+        for position, k in enumerate(self.block.own):
             barred = [t for t in self.grid.ttft_ns if not keeps(self.block.traffic(k), region, t, factor)]
-            part[np.isin(ttfts, barred), :, position] = NOT_ELIGIBLE
-        return np.concatenate(parts, axis=2)
+            rows[np.isin(ttfts, barred), :, position] = NOT_ELIGIBLE
+        return rows
 
     def candidate(self, index: int) -> Candidate:
         """The candidate of one configuration, its loads rounded up to integers once."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from planner.candidates.block import Evaluated, evaluate
 from planner.candidates.capacity import capacity_candidates
-from planner.candidates.dominance import frontier
+from planner.candidates.dominance import NOT_ELIGIBLE, frontier
 from planner.candidates.fleet import as_running, context_limits, fleets, unnamed
 from planner.candidates.grid import Block
 from planner.candidates.idle import idle_candidate
@@ -293,8 +293,6 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluate
     """The candidates of one model and GPU that no other one replaces."""
     if not blocks:
         return []
-    kinds = kinds_of_regions(scenario, model.name, blocks[0].shape.gpu.id)
-    rows = np.concatenate([block.rows_in(kinds) for block in blocks])
     extras = np.hstack([np.concatenate([b.extras for b in blocks]), _kept_apart(scenario, model, blocks)])
     gpus = np.concatenate([np.full(len(block.rows), block.shape.parallel.gpus, dtype=np.int64) for block in blocks])
     counts_replicas = (
@@ -307,10 +305,31 @@ def _undominated(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluate
     )
     starts = np.cumsum([0] + [len(block.rows) for block in blocks])
     kept = []
-    for index in frontier(rows, extras, gpus, counts_replicas=counts_replicas):
+    places = sorted(
+        {
+            int(index)
+            for rows in _rows_by_region(scenario, model, blocks)
+            for index in frontier(rows, extras, gpus, counts_replicas=counts_replicas)
+            if (rows[index] < NOT_ELIGIBLE).any()
+        }
+    )
+    for index in places:
         block = int(np.searchsorted(starts, index, side="right")) - 1
         kept.append(blocks[block].candidate(int(index - starts[block])))
     return kept
+
+
+def _rows_by_region(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluated]) -> list[NDArray[np.float64]]:
+    """The rows in each kind of region: what is needed in one of them stays.
+
+    Where configurations are counted, what stands in for one must be the same in all regions, whose rows then stand side
+    by side.
+    """
+    kinds = kinds_of_regions(scenario, model.name, blocks[0].shape.gpu.id)
+    if len(kinds) < 2:
+        return [np.concatenate([block.rows for block in blocks])]
+    by_region = [np.concatenate([block.rows_in(region) for block in blocks]) for region in kinds]
+    return by_region if model.max_configurations is None else [np.concatenate(by_region, axis=2)]
 
 
 def _kept_apart(scenario: Scenario, model: ModelSpec, blocks: Sequence[Evaluated]) -> NDArray[np.float64]:
