@@ -22,7 +22,7 @@ from planner.plan.document import Verdict, build_plan
 from planner.plan.types import Plan, Run
 from planner.scenario.types import HOURS_PER_MONTH, Scenario
 from planner.solver.build import build_program
-from planner.solver.least import at_cost, least_cost, limits_configurations
+from planner.solver.least import at_cost, at_most, least_cost
 from planner.solver.objective import solve
 from planner.solver.pools import pool_of
 from planner.solver.program import Program, Solution
@@ -38,17 +38,27 @@ WORTH_PROCESSES_S = 1.0
 Direction = Literal["loosen", "tighten", "either"]
 """`loosen` leaves every plan possible that was possible before, `tighten` makes none possible."""
 
-Bounds = tuple[int | None, int | None]
-"""A cost that no plan is below, and that of a plan that exists; None where nothing is known."""
+
+@dataclass(frozen=True)
+class Bounds:
+    """A cost that no plan is below, that of a plan that exists, and the only one that is asked for."""
+
+    low: int | None = None
+    high: int | None = None
+    only: int | None = None
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A version of the scenario whose least cost is asked; with `offered`, of these configurations only."""
+    """A version of the scenario whose least cost is asked; with `offered`, of these configurations only.
+
+    With `same` it is only asked whether a plan costs what the base costs: `infeasible` is one solver's word then.
+    """
 
     scenario: Scenario
     direction: Direction
     offered: Offered | None = None
+    same: bool = False
 
 
 Rows = Callable[[Program], Program]
@@ -106,7 +116,7 @@ class Trials:
     def least_of(self, asked: Sequence[Ask]) -> list[Outcome]:
         """The least costs of several versions, in their order."""
         programs = [build_program(each.scenario, self.tables.table(each.scenario, each.offered)) for each in asked]
-        bounds = [self._bounds(each.direction) for each in asked]
+        bounds = [self._bounds(each) for each in asked]
         self.asked += len(programs)
         self.progress(f"question {self.asked}")
         if len(programs) > 1 and self._slow and default_jobs() > 1:
@@ -118,12 +128,14 @@ class Trials:
             for each, program, solution in zip(asked, programs, solutions, strict=True)
         ]
 
-    def _bounds(self, direction: Direction) -> Bounds:
-        """Bounds on the cost of a version, from the cost of the plan as it is."""
+    def _bounds(self, asked: Ask) -> Bounds:
+        """What the cost of the plan as it is says of a version."""
         if self.base.cost_per_month is None or over_horizon(self.scenario) or self.scenario.objective[0] != "cost":
-            return None, None
+            return Bounds()
         cost = int(self.base.cost_per_month * MICRO / HOURS_PER_MONTH)
-        return cost if direction == "tighten" else None, cost if direction == "loosen" else None
+        if asked.direction == "tighten":
+            return Bounds(low=cost, only=cost if asked.same else None)
+        return Bounds(high=cost) if asked.direction == "loosen" else Bounds()
 
     def _outcome(self, scenario: Scenario, program: Program, solution: Solution) -> Outcome:
         """A solution in words; one that was only found to cost no less than the base is the base."""
@@ -140,8 +152,8 @@ class Trials:
         table = self.tables.table(scenario, offered)
         program = rows(build_program(scenario, table))
         start = time.monotonic()
-        if program.objective[0] == "cost" and limits_configurations(program):
-            first = _least(program, (None, None), self.deadline)
+        if program.objective[0] == "cost":  # with the least cost known the rest is found in half the time
+            first = _least(program, Bounds(), self.deadline)
             if first.status != "optimal":
                 return outcome(scenario, program, first)
             program = at_cost(program, first.stages[0].value)
@@ -172,8 +184,10 @@ def _least(program: Program, bounds: Bounds, deadline: float) -> Solution:
     now = time.monotonic()
     if now >= deadline:
         return Solution("unknown")
-    low, high = bounds
-    return least_cost(program, deadline=min(deadline, now + ONE_QUESTION_S), low=low, high=high)
+    deadline = min(deadline, now + ONE_QUESTION_S)
+    if bounds.only is not None:
+        return least_cost(at_most(program, "cost", bounds.only), deadline=deadline, low=bounds.low, confirm=False)
+    return least_cost(program, deadline=deadline, low=bounds.low, high=bounds.high)
 
 
 def outcome(scenario: Scenario, program: Program, solution: Solution, plan: Plan | None = None) -> Outcome:

@@ -12,7 +12,7 @@ from planner.explain.trials import Direction, Outcome, Trials
 from planner.explain.words import bought, effect
 from planner.scenario.types import Scenario
 
-MOST_CLASSES = 6
+MOST_CLASSES = 4
 """Classes whose traffic is asked about unless all are: those that ask the most."""
 
 
@@ -22,12 +22,12 @@ def worth(trials: Trials, *, every: bool) -> tuple[Worth, ...]:
     busiest = sorted(scenario.traffic.values(), key=lambda each: (-each.peak_rps, each.name))[:MOST_CLASSES]
     names = {each.name for each in busiest}
     asked = [step for step in steps(scenario) if every or _usual(step, base, names)]
-    found: dict[int, Outcome] = {}
+    found = {index: base for index, step in enumerate(asked) if _leaves_the_plan(step, base)}
     directions: tuple[Direction, ...] = ("loosen", "tighten", "either")
     for direction in directions:
-        own = [index for index, step in enumerate(asked) if step.direction == direction]
-        alone = frozenset(k for k, index in enumerate(own) if _is_rate(asked[index]))
-        outcomes = halved(trials, [_change(asked[index]) for index in own], direction, alone).alone
+        own = [index for index, step in enumerate(asked) if step.direction == direction and index not in found]
+        kinds = [_kind(asked[index]) for index in own]
+        outcomes = halved(trials, [_change(asked[index]) for index in own], direction, kinds).alone
         found |= dict(zip(own, outcomes, strict=True))
     return tuple(_worth(step, base, found[index]) for index, step in enumerate(asked))
 
@@ -46,6 +46,22 @@ def _usual(step: Step, base: Outcome, busiest: set[str]) -> bool:
 
 def _is_rate(step: Step) -> bool:
     return step.path.endswith((".peak", ".requests", ".rate"))
+
+
+def _kind(step: Step) -> int:
+    """How a step is asked: a node fewer of what is used up mostly changes the cost, traffic often does."""
+    if step.direction == "tighten" and step.path.startswith("inventory."):
+        return 2
+    return 1 if _is_rate(step) else 0
+
+
+def _leaves_the_plan(step: Step, base: Outcome) -> bool:
+    """Whether the plan stays a plan when a node fewer is offered, and so stays the cheapest."""
+    if step.direction != "tighten" or not step.path.startswith("inventory."):
+        return False
+    assert base.plan is not None
+    row = next((row for row in base.plan.limits if row.path == step.path), None)
+    return row is not None and row.used < row.limit
 
 
 def _change(step: Step) -> Change:

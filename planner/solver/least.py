@@ -30,6 +30,7 @@ def least_cost(
     deadline: float,
     low: int | None = None,
     high: int | None = None,
+    confirm: bool = True,
     seed: int = 0,
     backend: BackendName = "auto",
 ) -> Solution:
@@ -40,6 +41,7 @@ def least_cost(
         deadline: When to stop, by `time.monotonic`.
         low: A cost that no plan is below, where cost comes first.
         high: The cost of a plan that exists. If none costs less, it is the answer, without replicas and nodes.
+        confirm: Whether a second solver is asked where the first one finds no plan.
         seed: Seed of the backend.
         backend: Which solver searches.
 
@@ -55,10 +57,10 @@ def least_cost(
     names = _up_to_cost(program)
     program = replace(program, objective=names)
     floor = low if names == ("cost",) else None
-    if names == ("cost",) and limits_configurations(program):
+    if names == ("cost",) and any(limit.max_configurations is not None for limit in program.models):
         models = tuple(replace(limit, max_configurations=None) for limit in program.models)
         free = _at_least(replace(program, models=models), floor)
-        first = _proved(Session(free, backend, seed, deadline, _quiet))
+        first = _proved(Session(free, backend, seed, deadline, _quiet), opinion=confirm)
         if first.status != "optimal" or not broken_integer_rows(program, first.replicas, first.nodes):
             return first
         floor = first.stages[0].value
@@ -68,17 +70,12 @@ def least_cost(
         if found.status != "infeasible":
             return found
         floor += _step(program)
-    return _proved(Session(_at_least(program, floor), backend, seed, deadline, _quiet))
+    return _proved(Session(_at_least(program, floor), backend, seed, deadline, _quiet), opinion=confirm)
 
 
 def at_cost(program: Program, cost: int) -> Program:
     """The program of plans of exactly this cost, which is known to be the least: no proof of it is left to find."""
     return _at_least(at_most(program, "cost", cost), cost)
-
-
-def limits_configurations(program: Program) -> bool:
-    """Whether the number of configurations of a model is limited: that makes proofs of cost long."""
-    return any(limit.max_configurations is not None for limit in program.models)
 
 
 def at_most(program: Program, name: str, value: int) -> Program:
