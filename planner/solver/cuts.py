@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, lcm
 
-from planner.solver.program import Column, Program
+from planner.solver.program import Column, Load, Program
 
 COEFFICIENT_MAX = 10**4
 """Coefficients of cuts are first scaled to this size: it keeps float solvers safe from their own tolerances."""
@@ -50,26 +50,32 @@ class Duals:
 def column_price(column: Column, needs: Mapping[int, Fraction]) -> Fraction:
     """A small p[c] that covers `needs` (item -> what is left of u[k] after losses and share rows).
 
-    For one load row and the rows `f <= s` the best multipliers are found exactly, row by row; the cheapest wins.
+    For one load row and the rows `f <= s` the least p[c] is what a replica can earn at most: its capacity filled with
+    the items that bring most for their amount, the last one in part. That is found row by row; the cheapest wins.
     """
     positive = {item: need for item, need in needs.items() if need > 0}
     best = sum(positive.values(), Fraction(0))
-    if not best:
-        return best
-    for load in column.loads:
-        amounts = dict(load.use)
-        for breakpoint_item, need in positive.items():
-            amount = amounts.get(breakpoint_item, 0)
-            if amount <= 0:
-                continue
-            price = need / amount
-            cost = load.capacity * price
-            for item, other in positive.items():
-                if cost >= best:
-                    break
-                cost += max(Fraction(0), other - amounts.get(item, 0) * price)
-            best = min(best, cost)
+    for load in column.loads if best else ():
+        best = min(best, _earned(load, positive))
     return best
+
+
+def _earned(load: Load, needs: Mapping[int, Fraction]) -> Fraction:
+    """The fractional knapsack of one load row."""
+    amounts = dict(load.use)
+    earned, room = Fraction(0), load.capacity
+    heavy = []
+    for item, need in needs.items():
+        if amounts.get(item, 0) > 0:
+            heavy.append((need / amounts[item], item))
+        else:
+            earned += need
+    for _, item in sorted(heavy, reverse=True):
+        if amounts[item] > room:
+            return earned + needs[item] * Fraction(room, amounts[item])
+        earned += needs[item]
+        room -= amounts[item]
+    return earned
 
 
 def serving_cut(program: Program, duals: Duals, serving: Mapping[int, int], *, with_loss: bool) -> ServingCut:

@@ -71,13 +71,16 @@ def serving(program: Program, replicas: Sequence[int]) -> dict[int, int]:
     return counts
 
 
-def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> Routing | FarkasCut:
+def route(
+    program: Program, replicas: Sequence[int], *, minimize_loss: bool, smallest: bool = True
+) -> Routing | FarkasCut:
     """The lexicographically smallest routing for these replicas, or why there is none; exact.
 
     Args:
         program: The program.
         replicas: Replicas per column.
         minimize_loss: Only routings of least quality loss count; the routing then carries its duals.
+        smallest: Whether it must be the smallest; any takes a third of the time.
 
     Returns:
         The routing, or the Farkas cut of the first component without one.
@@ -87,8 +90,8 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
     used = serving(program, replicas)
     shares: list[tuple[int, int, Fraction]] = []
     duals = Duals({}, {}, {})
-    for demands, limits in _components(program, used):
-        part = _build(program, used, demands, limits)
+    for demands, columns, limits in _components(program, used):
+        part = _build(program, {c: used[c] for c in columns}, demands, limits)
         line = part.tableau.minimize({part.artificial + i: 1 for i in range(len(demands))})
         if line[-1]:
             found = _duals(program, used, part, line, artificial_cost=1)
@@ -97,7 +100,8 @@ def route(program: Program, replicas: Sequence[int], *, minimize_loss: bool) -> 
         if minimize_loss:
             more = _least_loss(program, used, part)
             duals = Duals(*({**a, **b} for a, b in zip(_maps(duals), _maps(more), strict=True)))
-        _smallest(program, part)
+        if smallest:
+            _smallest(program, part)
         for index, (item, column) in enumerate(part.pairs):
             share = part.tableau.value(index)
             if share:
@@ -122,8 +126,10 @@ def _maps(duals: Duals) -> tuple[Mapping[int, Fraction], Mapping[int, Fraction],
     return duals.demands, duals.shares, duals.paid
 
 
-def _components(program: Program, used: Mapping[int, int]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Independent groups of demands, each with the share limits that bind its items to columns in use."""
+def _components(
+    program: Program, used: Mapping[int, int]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+    """Independent groups of demands, each with its columns in use and the share limits that bind its items to them."""
     leader = list(range(len(program.items)))
 
     def find(item: int) -> int:
@@ -145,9 +151,20 @@ def _components(program: Program, used: Mapping[int, int]) -> Iterator[tuple[tup
         join(item for item, _ in program.columns[column].losses)
     for members in limits:
         join(members)
-    for root in sorted({find(demand.items[0]) for demand in rows}):
-        demands = tuple(d for d, demand in enumerate(rows) if find(demand.items[0]) == root)
-        yield demands, tuple(r for r, members in enumerate(limits) if members and find(members[0]) == root)
+    demands: dict[int, list[int]] = {find(row.items[0]): [] for row in rows}
+    columns: dict[int, list[int]] = {root: [] for root in demands}
+    bound: dict[int, list[int]] = {root: [] for root in demands}
+    for d, row in enumerate(rows):
+        demands[find(row.items[0])].append(d)
+    for column in used:
+        items = program.columns[column].losses
+        if items and (root := find(items[0][0])) in columns:
+            columns[root].append(column)
+    for r, members in enumerate(limits):
+        if members and (root := find(members[0])) in bound:
+            bound[root].append(r)
+    for root in sorted(demands):
+        yield tuple(demands[root]), tuple(columns[root]), tuple(bound[root])
 
 
 def _build(program: Program, used: Mapping[int, int], demands: tuple[int, ...], limits: tuple[int, ...]) -> _Part:

@@ -127,8 +127,13 @@ class MathOpt:
         found = result.dual_values()
         return [found[row] / scale for row, scale in zip(self._rows, self._scales, strict=True)]
 
-    def minimize(self, terms: Terms, *, hint: Mapping[int, int] | None, time_limit_s: float) -> Answer:
-        """Minimizes a linear expression of integer variables. HiGHS completes a hint of the integers by itself."""
+    def minimize(
+        self, terms: Terms, *, hint: Mapping[int, int] | None, time_limit_s: float, gap: float = 0.0
+    ) -> Answer:
+        """Minimizes a linear expression of integer variables, or comes within a relative gap of its least value.
+
+        HiGHS completes a hint of the integers by itself.
+        """
         self._sync()
         self._model.objective.clear()
         self._model.objective.is_maximize = False
@@ -138,7 +143,7 @@ class MathOpt:
             time_limit=timedelta(seconds=max(0.001, time_limit_s)),
             random_seed=self._seed,
             absolute_gap_tolerance=0.0,
-            relative_gap_tolerance=0.0,
+            relative_gap_tolerance=gap,
             presolve=None if self._presolve else self._mathopt.Emphasis.OFF,
         )
         result = self._solved(parameters, hint)

@@ -150,7 +150,7 @@ def _searched(program: Program, deadline: float, seed: int, progress: Progress) 
     if search.plan is None:
         return Solution("unknown", reproducible=False, proof="no plan found in parts of the program")
     replicas, nodes = search.plan
-    routing = route(program, replicas, minimize_loss="quality_loss" in program.objective)
+    routing = route(program, replicas, minimize_loss="quality_loss" in program.objective, smallest=False)
     assert isinstance(routing, Routing)
     plan = Plan(replicas, nodes, ceil(routing.loss), {})
     stages = [

@@ -8,6 +8,7 @@ hold for the whole program.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class Flat:
     items: int
     demands: int
 
-    @property
+    @cached_property
     def heaviest(self) -> Floats:
         """Replicas that a whole item takes by its heaviest row."""
         heaviest: Floats = self.load.max(axis=1, initial=0.0)

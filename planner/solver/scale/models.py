@@ -25,15 +25,13 @@ from planner.solver.hints import integer_hint
 from planner.solver.master import build
 from planner.solver.mathopt import MathOpt
 from planner.solver.program import Program
-from planner.solver.scale.flat import Flat, Floats, Ints
+from planner.solver.scale.dominance import COMPARED, stand_ins
+from planner.solver.scale.flat import Flat
 from planner.solver.scale.part import model_part
-from planner.solver.scale.prices import Prices, free_nodes, model_bounds, rational, slacks
+from planner.solver.scale.prices import Prices, free_nodes, model_bounds, rational
 
 PRICE_SIZE = 1 << 24
 """Largest price after scaling to integers: fine enough that rounding costs the bound nothing that shows."""
-
-COMPARED = 1e-9
-"""Loads must be lower by more than doubles can err, relative, before a column counts as dominated."""
 
 
 class ModelBounds:
@@ -45,7 +43,7 @@ class ModelBounds:
         self.scale = 1 << max(0, (PRICE_SIZE // max(1, ceil(highest))).bit_length() - 1)
         self.groups = rational(prices.groups, self.scale)
         self._price = np.array([float(price) for price in self.groups])
-        self.slack = slacks(flat, prices.demands, self._price, prices.mix)
+        self.slack = prices.slack + flat.gpus * (self._price - prices.groups)[flat.group]
         self.rest = free_nodes(program, weights, self.groups, rational(prices.limits))
         self.models = model_bounds(program, replace(prices, groups=self._price, slack=self.slack), self.groups)
         self.relaxed = dict(self.models)
@@ -65,19 +63,24 @@ class ModelBounds:
                 paid[column.model] += count * column.gpus * self.groups[column.group]
         return paid
 
-    def sharpen(self, model: str, replicas: Sequence[int], limit_s: float) -> None:
-        """Solves one model's program, from what the model runs in a plan that is known."""
+    def sharpen(self, model: str, replicas: Sequence[int], limit_s: float) -> dict[int, int]:
+        """Solves one model's program, from what the model runs in a plan that is known.
+
+        Returns:
+            Replicas by column that cost less at the prices than those that are known; empty where none were found.
+        """
         own = np.flatnonzero((self.flat.model == self.flat.models.index(model)) & (self.flat.upper > 0))
         known = self.pays(replicas)[model]
         room = float(known - self.relaxed[model]) * (1 + COMPARED) + COMPARED
-        columns = self._undominated(own[self.slack[own] <= room])
-        sub = model_part(self.program, columns.tolist())
+        own = own[self.slack[own] <= room]
+        columns = np.unique(stand_ins(self.program, self.flat, own, self._price)).tolist()
+        sub = model_part(self.program, columns)
         master = build(sub, with_loss=False)
         terms = tuple(
             (v, int(sub.columns[c].gpus * self.groups[sub.columns[c].group] * self.scale))
             for c, v in master.replicas.items()
         )
-        now = [replicas[c] for c in columns.tolist()]
+        now = [replicas[c] for c in columns]
         hint = integer_hint(sub, master, now, [pool.upper for pool in sub.pools])
         answer = MathOpt(master, seed=0).minimize(terms, hint=hint, time_limit_s=limit_s)
         if answer.status == "infeasible":  # nothing is cheaper than the plan that is known
@@ -86,48 +89,6 @@ class ModelBounds:
             self.models[model] = max(self.models[model], min(known, Fraction(answer.bound, self.scale)))
         if answer.status in ("optimal", "infeasible"):
             self.closed.add(model)
-
-    def _undominated(self, columns: Ints) -> Ints:
-        """The columns that no other stands in for; cheapest first, so each is compared with the kept ones only."""
-        flat = self.flat
-        price = flat.gpus[columns] * self._price[flat.group[columns]]
-        items = np.unique(flat.item[np.isin(flat.column, columns)])
-        loads = np.full((len(columns), len(items), flat.load.shape[1]), np.inf)
-        for i, c in enumerate(columns.tolist()):
-            pairs = slice(int(flat.start[c]), int(flat.start[c + 1]))
-            loads[i, np.searchsorted(items, flat.item[pairs])] = flat.load[pairs]
-        needed = np.ceil(np.where(np.isinf(loads), 0.0, loads).sum(axis=1).max(axis=1, initial=0.0)) + 1
-        if self._counted(columns):
-            return columns
-        enough = flat.upper[columns] >= needed
-        kept: list[int] = []
-        stand_ins: list[int] = []
-        for i in np.lexsort((columns, price)).tolist():
-            if not _stands_in(loads, price, stand_ins, i):
-                kept.append(i)
-                if enough[i]:
-                    stand_ins.append(i)
-        return columns[np.sort(np.array(kept, dtype=np.int64))]
-
-    def _counted(self, columns: Ints) -> bool:
-        """Whether replicas, configurations or promised shares count, so that no column can stand for another."""
-        if self.program.spare_replicas or self.program.share_limits or not len(columns):
-            return True
-        model = self.program.columns[int(columns[0])].model
-        return any(
-            limit.replicas_min or limit.replicas_max is not None or limit.max_configurations is not None
-            for limit in self.program.models
-            if limit.model == model
-        )
-
-
-def _stands_in(loads: Floats, price: Floats, others: list[int], i: int) -> bool:
-    """Whether whole replicas of one of the others, for no more money, carry whatever one replica of i does."""
-    if not others:
-        return False
-    count = np.floor(price[i] / np.maximum(price[others], 1e-12) * (1 - COMPARED) + 2 * COMPARED)[:, None, None]
-    mine = loads[i][None]
-    with np.errstate(invalid="ignore"):
-        lighter = np.where(np.isinf(mine), True, loads[others] <= mine * count * (1 - COMPARED) + 1e-15)
-        same = (count == 1) & (loads[others] <= mine)
-    return bool((lighter | same).all(axis=(1, 2)).any())
+        if not answer.values or Fraction(sum(a * answer.values[v] for v, a in terms), self.scale) >= known:
+            return {}
+        return {columns[c]: count for c, v in master.replicas.items() if (count := answer.values[v])}

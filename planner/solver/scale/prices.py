@@ -17,7 +17,8 @@ relaxation for integer programming", Math. Prog. Study 2 (1974).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fractions import Fraction
@@ -41,6 +42,12 @@ STRONG = 1e-6
 
 ROUND_COLUMNS = 4_000
 """Columns that join in one round at most: the one of each model and group that earns most first."""
+
+PRICING_SHARE = 0.5
+"""Share of the time that is left for one round of pricing."""
+
+SETTLED_ROUNDS, SETTLED = 3, 0.002
+"""Rounds over which the relaxation must move by no more than this share of itself to be good enough for a search."""
 
 DENOMINATOR = 1 << 30
 """Prices become multiples of 1 / DENOMINATOR before a bound is computed from them."""
@@ -77,7 +84,7 @@ class PriceLp:
 
     program: Program
     flat: Flat
-    weights: Sequence[int]
+    weights: Sequence[float]
     joined: Ints = field(init=False)
     solver: mathopt.IncrementalSolver = field(init=False)
 
@@ -243,12 +250,45 @@ class PriceLp:
         return best[np.argsort(slack[best], kind="stable")[:ROUND_COLUMNS]]
 
 
+def relax(
+    program: Program,
+    flat: Flat,
+    weights: Sequence[float],
+    deadline: float,
+    tell: Callable[[int], None] = lambda bound: None,
+) -> Prices | None:
+    """Prices from rounds of pricing, until no column is missing or the bound hardly moves; None without any in time.
+
+    Args:
+        program: The program.
+        flat: Its arrays.
+        weights: What a node of each pool costs.
+        deadline: When to stop, on the monotonic clock.
+        tell: Told each bound as it rises.
+    """
+    pricing = PriceLp(program, flat, weights)
+    best, highest, values = None, None, [0.0]
+    while (left_s := deadline - time.monotonic()) > 0:
+        prices = pricing.solve(left_s * PRICING_SHARE)
+        if prices is None:
+            break
+        values.append(prices.value)
+        bound = lower_bound(program, weights, prices)
+        if highest is None or bound >= highest:
+            best, highest = prices, bound
+            tell(bound)
+        settled = len(values) > SETTLED_ROUNDS and values[-1] - values[-SETTLED_ROUNDS] <= SETTLED * values[-1]
+        if prices.complete or (settled and highest >= (1 - SETTLED) * values[-1]):
+            break
+    return best
+
+
 def slacks(flat: Flat, demands: Floats, groups: Floats, mix: Floats) -> Floats:
     """What a replica of each column costs beyond the most that it can earn."""
     return flat.gpus * groups[flat.group] - flat.value(flat.worth(demands)[flat.item], mix)
 
 
-def lower_bound(program: Program, weights: Sequence[int], prices: Prices) -> int:
+def lower_bound(program: Program, weights: Sequence[float], prices: Prices) -> int:
     """No plan's weighted nodes come below this: the Lagrangian bound at these prices, in rational arithmetic."""
     groups, limits = rational(prices.groups), rational(prices.limits)
     models = model_bounds(program, prices, groups)
@@ -291,7 +331,7 @@ def _mixed(column: Column, mix: Sequence[float]) -> Load:
 
 
 def free_nodes(
-    program: Program, weights: Sequence[int], groups: Sequence[Fraction], limits: Sequence[Fraction]
+    program: Program, weights: Sequence[float], groups: Sequence[Fraction], limits: Sequence[Fraction]
 ) -> Fraction:
     """What the nodes cost at least beyond what their GPUs are sold for, less what the node limits allow for nothing."""
     total = Fraction(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,24 +20,24 @@ from planner.solver.master import build
 from planner.solver.mathopt import MathOpt
 from planner.solver.program import Program
 from planner.solver.progress import Step
+from planner.solver.scale.adopt import Adopter, Plan
+from planner.solver.scale.apart import models_apart, next_gpu, own_plan
 from planner.solver.scale.flat import Flat, flatten
 from planner.solver.scale.neighborhoods import Neighborhoods
 from planner.solver.scale.part import part_of
-from planner.solver.scale.prices import PriceLp, Prices, lower_bound
+from planner.solver.scale.prices import Prices, lower_bound, relax
 from planner.solver.scale.start import first_plan
 from planner.solver.scale.worker import Sharpener
 
-PRICING_SHARE = 0.5
-"""Share of the time that is left for one round of pricing."""
-
-SETTLED_ROUNDS, SETTLED = 3, 0.002
-"""Rounds over which the relaxation must move by no more than this share of itself to be good enough for a search."""
+APART_PAIRS = 400_000
+"""(column, item) pairs from which on models are priced apart: the relaxation of 2,000,000 takes minutes a round."""
 
 ROUND_S = 6.0
 """Seconds for one neighborhood."""
 
-Plan = tuple[tuple[int, ...], tuple[int, ...]]
-"""Replicas and nodes."""
+
+WISHES_SHARE, LEAST_S = 0.4, 0.5
+"""Share of the time in which models priced apart say what they would run, and the least seconds of one."""
 
 
 @dataclass
@@ -54,6 +54,8 @@ class Search:
     bound: int | None = None
     by: str = ""
     flat: Flat = field(init=False)
+    _adopter: Adopter | None = None
+    _few: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.flat = flatten(self.program)
@@ -86,22 +88,32 @@ class Search:
         return self.deadline - time.monotonic()
 
     def _price(self) -> Prices | None:
-        """The prices of the relaxation, or the last ones before time was over."""
-        pricing = PriceLp(self.program, self.flat, self.weights)
-        best, highest, values = None, None, [0.0]
-        while self.left_s() > 0:
-            prices = pricing.solve(self.left_s() * PRICING_SHARE)
-            if prices is None:
+        """The prices of the relaxation, or of each model's own, or the last ones before time was over."""
+        if self.plan is None or len(self.flat.column) <= APART_PAIRS:
+            return relax(
+                self.program,
+                self.flat,
+                self.weights,
+                self.deadline,
+                lambda bound: self._raise_bound(bound, "linear relaxation"),
+            )
+        groups = next_gpu(self.program, self.weights, self.plan[1])
+        prices, self._few = models_apart(self.program, self.flat, groups, self.deadline)
+        self._raise_bound(lower_bound(self.program, self.weights, prices), "relaxations of models")
+        return prices
+
+    def _wishes(self, prices: Prices) -> dict[str, dict[int, int]]:
+        """What each model would run at common prices, if there were no others."""
+        wanted: dict[str, dict[int, int]] = {}
+        limit_s = max(LEAST_S, WISHES_SHARE * self.left_s() / max(1, len(self._few)))
+        until = time.monotonic() + WISHES_SHARE * self.left_s()
+        for model, columns in self._few.items():
+            if time.monotonic() > until:
                 break
-            values.append(prices.value)
-            bound = lower_bound(self.program, self.weights, prices)
-            if highest is None or bound >= highest:
-                best, highest = prices, bound
-                self._raise_bound(bound, "linear relaxation")
-            settled = len(values) > SETTLED_ROUNDS and values[-1] - values[-SETTLED_ROUNDS] <= SETTLED * values[-1]
-            if prices.complete or (settled and highest >= (1 - SETTLED) * values[-1]):
-                break
-        return best
+            found = own_plan(self.program, columns, prices.groups, limit_s)
+            if found:
+                wanted[model] = found
+        return wanted
 
     def _from_prices(self, prices: Prices) -> None:
         """Looks for a first plan on the columns of least slack, with more of them each time."""
@@ -118,16 +130,38 @@ class Search:
         assert self.plan is not None
         # The same seed draws the same neighborhoods; what they find depends on the clock.
         around = Neighborhoods(self.program, self.flat, prices, random.Random(self.seed))  # noqa: S311 (a search, no secret)
-        with Sharpener(self.program, self.flat, self.weights, prices, self.plan[0]) as sharpener:
+        with Sharpener(self.program, self.flat, self.weights, prices, self.plan[0], self.left_s()) as sharpener:
+            wanted = self._wishes(prices)
+            if wanted and self._adopt(wanted):
+                wanted = {}
             while self.left_s() > 0 and not self.closed:
                 before, start = self._value(self.plan), time.monotonic()
                 kind, free = around.draw(np.array(self.plan[0], dtype=np.int64))
                 solved = self._solve(free, self.plan, min(ROUND_S, self.left_s()))
                 gain = before - self._value(self.plan)
                 around.learn(kind, gain, time.monotonic() - start, solved=solved)
-                found = sharpener.bound(self.plan[0], self.left_s())
-                if found is not None:
-                    self._raise_bound(found, "models at common prices")
+                news = sharpener.news(self.plan[0], self.left_s())
+                for each in news:
+                    self._raise_bound(each.bound, "models at common prices")
+                    if each.replicas:
+                        wanted[each.model] = each.replicas
+                if news and wanted and self._adopt(wanted):
+                    wanted = {}
+
+    def _adopt(self, wanted: Mapping[str, Mapping[int, int]]) -> bool:
+        """Takes what models would rather run at common prices, if together that makes the whole cheaper.
+
+        One model alone seldom empties a node; what many of them give up does.
+        """
+        assert self.plan is not None
+        if self._adopter is None:
+            self._adopter = Adopter(self.program, self.weights)
+        found = self._adopter.exchanged(self.plan, wanted)
+        if found is None:
+            return False
+        part, inside = found
+        whole = part.merged(*inside, self.plan)
+        return self._value(whole) < self._value(self.plan) and self._accept(whole, part.program, inside)
 
     def _solve(self, free: list[int], plan: Plan, limit_s: float) -> bool:
         """Solves the part in which some columns are free; a plan that is no worse and passes the judge is taken.
@@ -155,17 +189,18 @@ class Search:
             self._accept(whole, part.program, (replicas, nodes))
         return answer.status == "optimal"
 
-    def _accept(self, plan: Plan, program: Program, inside: Plan | None = None) -> None:
+    def _accept(self, plan: Plan, program: Program, inside: Plan | None = None) -> bool:
         """Takes a plan if the judge accepts what changed in it."""
         replicas, nodes = inside or plan
         if broken_integer_rows(program, replicas, nodes):
-            return
-        if isinstance(route(program, replicas, minimize_loss=False), FarkasCut):
-            return
+            return False
+        if isinstance(route(program, replicas, minimize_loss=False, smallest=False), FarkasCut):
+            return False
         better = self.plan is None or self._value(plan) < self._value(self.plan)
         self.plan = plan
         if better:
             self._tell()
+        return True
 
     def _raise_bound(self, bound: int, by: str) -> None:
         committed = sum(pool.lower * weight for pool, weight in zip(self.program.pools, self.weights, strict=True))

@@ -118,11 +118,10 @@ def test_a_second_process_sends_its_bound(drawn: Draw, monkeypatch: pytest.Monke
     prices = PriceLp(program, flat, weights).solve(10)
     assert prices is not None
     solution = solve(program)
-    with worker.Sharpener(program, flat, weights, prices, solution.replicas) as sharpener:
+    with worker.Sharpener(program, flat, weights, prices, solution.replicas, 30.0) as sharpener:
         until = time.monotonic() + 30
-        while sharpener.bound(solution.replicas, 1.0) is None and time.monotonic() < until:
+        while not (news := sharpener.news(solution.replicas, 1.0)) and time.monotonic() < until:
             time.sleep(0.05)
-        found = sharpener.bound(solution.replicas, 1.0)
         process = sharpener._process
-    assert found is not None and found <= Fraction(solution.stages[0].value)
+    assert news and news[0].bound <= Fraction(solution.stages[0].value)
     assert process is not None and process.returncode is not None
