@@ -8,10 +8,10 @@ from pathlib import Path
 from planner.scenario.blocks.traffic import ClassBlock, PrefixBlock, QualityBlock, SloBlock, WindowBlock
 from planner.scenario.calendar import share_of_week
 from planner.scenario.checks import Lookup
-from planner.scenario.fields import percentile_ppm
 from planner.scenario.given import given
 from planner.scenario.source import MapNode, child_text
 from planner.scenario.types import Calendar, Lengths, PeriodRate, PrefixUse, QualityFloor, Slo, TraceUse, TrafficClass
+from planner.scenario.values import percentile_ppm
 from planner.units import DURATION_UNITS_US, MICRO
 
 DEFAULT_PEAK_WINDOW_US = DURATION_UNITS_US["min"]

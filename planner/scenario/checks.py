@@ -17,12 +17,12 @@ from planner.scenario.checks_losses import check_losses
 from planner.scenario.checks_regions import check_regions
 from planner.scenario.checks_time import check_time
 from planner.scenario.checks_traffic import check_class
-from planner.scenario.fields import suggestion
 from planner.scenario.reading import is_line, unreadable
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, Node, TextNode, child, child_map, child_text
 from planner.scenario.source import value_of as _read
 from planner.scenario.speculative import check_speculative
 from planner.scenario.types import Place
+from planner.scenario.values import suggestion
 from planner.units import quote, shorten
 
 Bound = Literal["", "low", "high"]

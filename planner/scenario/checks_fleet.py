@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from planner import units
 from planner.catalog.parallel import Parallel, parse_parallel
-from planner.scenario.fields import suggestion
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, Node, TextNode, child, child_map, child_text
 from planner.scenario.source import value_of as _read
+from planner.scenario.values import suggestion
 from planner.units import quote, shorten
 
 EXAMPLES = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from planner import units
-from planner.scenario.fields import suggestion
 from planner.scenario.source import Entry, Findings, MapNode, TextNode, child, child_map, value_of
+from planner.scenario.values import suggestion
 from planner.units import MAX_SPOT_NODES, quote, shorten
 
 KIND = ("gpu", "region", "zone", "gpus_per_node")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from planner.scenario.fields import suggestion
 from planner.scenario.reading import is_line
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, TextNode, child, child_map
+from planner.scenario.values import suggestion
 from planner.units import quote, shorten
 
 

@@ -8,8 +8,8 @@ from itertools import combinations
 
 from planner import units
 from planner.scenario import calendar
-from planner.scenario.fields import suggestion
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, child, child_map, value_of
+from planner.scenario.values import suggestion
 from planner.units import quote, shorten
 
 MONTHS_EXAMPLE = "12mo"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from planner import units
 from planner.scenario.checks_time import check_period_rates
-from planner.scenario.fields import percentile_ppm, suggestion
 from planner.scenario.reading import is_line, unreadable
 from planner.scenario.source import Entry, Findings, MapNode, TextNode, child, child_map, child_text, value_of
+from planner.scenario.values import percentile_ppm, suggestion
 from planner.units import quote
 
 SAID_BY_A_TRACE = ("peak", "mean", "rate", "requests", "input_tokens", "output_tokens")

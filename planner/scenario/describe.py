@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 from planner.scenario import schema
 from planner.scenario.blocks import fleet, inventory, models, reserve, rules, traffic
-from planner.scenario.fields import MAX_SHOWN_CHOICES
 from planner.scenario.validate import LATER_WORDS
+from planner.scenario.values import MAX_SHOWN_CHOICES
 from planner.scenario.weights import WEIGHTS
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"

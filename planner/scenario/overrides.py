@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from planner.scenario.fields import percentile_ppm
 from planner.scenario.source import Entry, Findings, MapNode, Node, TextNode, parse_file, parse_text, walk
 from planner.scenario.types import Place
+from planner.scenario.values import percentile_ppm
 from planner.units import quote, shorten
 
 SET_PLACE = Place("--set", 0, 0)

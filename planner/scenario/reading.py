@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planner.scenario.fields import parse_line
 from planner.scenario.source import TextNode, value_of
+from planner.scenario.values import parse_line
 
 
 def is_line(node: TextNode) -> bool:

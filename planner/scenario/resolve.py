@@ -12,11 +12,11 @@ from pathlib import Path
 from planner.errors import InputError
 from planner.scenario.build import build_scenario
 from planner.scenario.checks import Lookup, PresetNames, check
-from planner.scenario.fields import suggestion
 from planner.scenario.overrides import apply_block, apply_sets, load_tree
 from planner.scenario.source import Findings, ListNode, MapNode, Node, child_map
 from planner.scenario.types import Place, Scenario
 from planner.scenario.validate import validate
+from planner.scenario.values import suggestion
 from planner.units import quote
 
 

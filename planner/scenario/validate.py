@@ -11,10 +11,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from planner.scenario.blocks.models import EngineArgsBlock, ModelBlock
-from planner.scenario.fields import suggestion
 from planner.scenario.schema import ScenarioBlock
 from planner.scenario.source import Findings, ListNode, MapNode, Node, TextNode, child, place_of
 from planner.scenario.types import Place
+from planner.scenario.values import suggestion
 from planner.units import quote, shorten
 
 LATER_WORDS: dict[str, str] = {

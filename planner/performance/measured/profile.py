@@ -11,8 +11,8 @@ from typing import TypeVar
 from planner.catalog.latency import LatencyRun
 from planner.performance.measured.raw import SYSTEM_KEYS, RawRun
 from planner.performance.measured.system import as_run, system_of
-from planner.scenario.fields import suggestion
 from planner.scenario.source import Entry, Findings, MapNode, Node, child_map, child_text
+from planner.scenario.values import suggestion
 from planner.units import parse_decimal, parse_duration_us, parse_tokens
 
 _T = TypeVar("_T")

@@ -9,9 +9,9 @@ from pathlib import Path
 from planner.catalog.latency import LatencyRun
 from planner.performance.measured.raw import SYSTEM_KEYS, RawRun
 from planner.performance.measured.system import NEEDED, as_run, system_of
-from planner.scenario.fields import suggestion
 from planner.scenario.source import Findings
 from planner.scenario.types import Place
+from planner.scenario.values import suggestion
 from planner.units import parse_decimal
 
 NUMBERS = ("input_tokens", "output_tokens", "concurrency", "tpot_ms", "ttft_ms", "output_tokens_per_s")

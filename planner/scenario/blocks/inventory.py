@@ -21,8 +21,8 @@ from planner.scenario.fields import (
     Price,
     SpotConfidence,
     Text,
-    read_flag,
 )
+from planner.scenario.values import read_flag
 
 
 class SpotBlock(Block):
