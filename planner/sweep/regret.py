@@ -44,12 +44,13 @@ def regret(
     _stand_still(file, cases)
     plans = {name: _planned(name, scenario, options, file) for name, scenario in cases.items()}
     best = {name: plan.totals.cost_per_month if plan.totals else None for name, plan in plans.items()}
+    hopeless = [name for name, plan in plans.items() if plan.status == "infeasible"]
     rows = []
     for name, plan in plans.items():
         cells = tuple(_cell(plan, name, other, cases[other], best[other], options, file) for other in cases)
-        rows.append(_row(name, plan, cells))
+        rows.append(_row(name, plan, cells, hopeless))
     first = cases[AS_WRITTEN]
-    choice, reason = _choice(rows, first.currency)
+    choice, reason = _choice(rows, hopeless, first.currency)
     return Regret(
         REGRET_FORMAT_VERSION, file, first.name, first.currency, tuple(sets), tuple(cases), tuple(rows), choice, reason
     )
@@ -99,11 +100,11 @@ def _times(row: Judged) -> str | None:
     return None if row.factor is None else decimal(row.factor, places=3, at_least=0)
 
 
-def _row(name: str, plan: Plan, cells: tuple[Cell, ...]) -> FleetRow:
+def _row(name: str, plan: Plan, cells: tuple[Cell, ...], hopeless: Sequence[str]) -> FleetRow:
+    """A fleet; scenarios for which no fleet would do do not count against it."""
     totals = plan.totals
-    regrets = [cell.regret_per_month for cell in cells if cell.holds]
-    known = [each for each in regrets if each is not None]
-    most = max(known, key=Fraction) if len(known) == len(cells) else None
+    counted = [cell for cell in cells if cell.scenario not in hopeless]
+    regrets = [cell.regret_per_month for cell in counted if cell.holds and cell.regret_per_month is not None]
     return FleetRow(
         name,
         plan.status,
@@ -111,19 +112,19 @@ def _row(name: str, plan: Plan, cells: tuple[Cell, ...]) -> FleetRow:
         totals.gpus if totals else None,
         plan.hash,
         cells,
-        most,
+        max(regrets, key=Fraction) if regrets and len(regrets) == len(counted) else None,
     )
 
 
-def _choice(rows: Sequence[FleetRow], currency: str) -> tuple[str | None, str]:
+def _choice(rows: Sequence[FleetRow], hopeless: Sequence[str], currency: str) -> tuple[str | None, str]:
     """The fleet of least largest regret, the cheaper of two, and why; or what stands in the way."""
     able = [row for row in rows if row.most_regret_per_month is not None]
-    if able:
-        best = min(able, key=lambda row: (Fraction(row.most_regret_per_month or 0), Fraction(row.cost_per_month or 0)))
-        most = Fraction(best.most_regret_per_month or 0)
-        others = f" of the {len(able)} that hold everywhere" if len(able) > 1 else ": no other holds everywhere"
-        return best.scenario, f"regrets at most {currency}{float(most):,.2f} a month, the least{others}"
-    without = [row.scenario for row in rows if row.cost_per_month is None]
-    if without:
-        return None, f"there is no plan for {', '.join(without)}, so no fleet holds everywhere"
-    return None, "no fleet holds everywhere; plan for a scenario that asks as much as each of them, or see `robust`"
+    beside = f"; there is no plan at all for {', '.join(hopeless)}" if hopeless else ""
+    if not able:
+        if len(hopeless) == len(rows):
+            return None, "there is no plan for any of them"
+        return None, f"no fleet holds everywhere; name a scenario that asks as much as each of them{beside}"
+    best = min(able, key=lambda row: (Fraction(row.most_regret_per_month or 0), Fraction(row.cost_per_month or 0)))
+    most = Fraction(best.most_regret_per_month or 0)
+    others = f" of the {len(able)} that hold everywhere" if len(able) > 1 else ": no other holds everywhere"
+    return best.scenario, f"regrets at most {currency}{float(most):,.2f} a month, the least{others}{beside}"

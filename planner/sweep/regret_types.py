@@ -40,7 +40,7 @@ class Cell:
 @dataclass(frozen=True)
 class FleetRow:
     """The fleet that was planned for a scenario, under every one of them. `most_regret_per_month` is None where it does
-    not hold everywhere."""
+    not hold in each of those that some fleet holds in."""
 
     scenario: str
     status: Status
