@@ -19,7 +19,7 @@ from planner.explain.trials import outcome
 from planner.scenario.types import Pool, Scenario
 from planner.solver.build import build_program
 from planner.solver.diagnose import once, weighed
-from planner.solver.feasible import feasible, least
+from planner.solver.feasible import feasible, least, stands
 from planner.solver.least import least_cost
 
 Loosened = frozenset[int]
@@ -28,7 +28,10 @@ Loosened = frozenset[int]
 ONE_PROBE_S = 15.0
 """Most time for one question: what takes longer is left open."""
 
-LEAST_S = 15.0
+LEAST_PART = 0.7
+"""Part of the time left for that."""
+
+LEAST_S = 30.0
 """Most time for the least value of a line that is a sum over nodes."""
 
 COST_S = 5.0
@@ -37,6 +40,19 @@ COST_S = 5.0
 
 class OutOfTime(Exception):
     """The time for an explanation is over, or one question took too long."""
+
+
+Fleet = tuple[tuple[int, ...], tuple[int, ...]]
+"""Replicas of every column and nodes of every pool of a program."""
+
+
+@dataclass(frozen=True)
+class LeastSum:
+    """The least sum that was found, one that no plan is below (None: nothing is known), and a plan of that sum."""
+
+    value: Fraction
+    bound: Fraction | None
+    fleet: Fleet
 
 
 @dataclass
@@ -128,19 +144,22 @@ class Probes:
             raise OutOfTime
         return found
 
-    def least(
-        self, scenario: Scenario, line: Line, weigh: Callable[[Pool], Fraction]
-    ) -> tuple[Fraction, Fraction | None] | None:
-        """The least sum of weighed nodes that was found for a version in one situation, and one that no plan is below;
-        None without any plan."""
+    def least(self, scenario: Scenario, line: Line, weigh: Callable[[Pool], Fraction]) -> LeastSum | None:
+        """The least sum of weighed nodes that was found for a version in one situation; None without any plan."""
         if self.left_s() <= 0:
             raise OutOfTime
+        self._count()
         program = build_program(scenario, self.tables.table(scenario))
         program, scale = weighed(program, scenario, weigh, once(scenario, line.path))
-        found = least(program, time_limit_s=min(LEAST_S, max(0.1, self.left_s())))
+        found = least(program, time_limit_s=min(LEAST_S, max(0.1, LEAST_PART * self.left_s())))
         if found is None or found.value is None:
             return None
-        return Fraction(found.value, scale), None if found.bound is None else Fraction(found.bound, scale)
+        bound = None if found.bound is None else Fraction(found.bound, scale)
+        return LeastSum(Fraction(found.value, scale), bound, (found.replicas, found.nodes))
+
+    def stands(self, scenario: Scenario, fleet: Fleet) -> bool:
+        """Whether a fleet that was found for one version is a plan of another."""
+        return stands(build_program(scenario, self.tables.table(scenario)), *fleet)
 
     def cost_per_month(self, scenario: Scenario) -> Fraction | None:
         """What the cheapest plan of a version costs; None where that is not proved in time."""

@@ -17,7 +17,7 @@ from planner.errors import InputError
 from planner.explain.conflicts import hitting_sets
 from planner.explain.ladders import number
 from planner.explain.lines import Line, Rung, sets_of
-from planner.explain.probes import Known, Loosened, OutOfTime, Probes
+from planner.explain.probes import Fleet, Known, Loosened, OutOfTime, Probes
 from planner.explain.types import Change, Family, Repair
 from planner.explain.words import cents
 from planner.scenario.types import Scenario
@@ -29,22 +29,30 @@ SINGLES_MAX = 6
 COMBINATIONS_MAX = 4
 """Smallest sets of lines of several families that are tried."""
 
-PARTS = 1_000
+PARTS = 100
 """Steps by which several rates are lowered together."""
 
-FAMILIES: tuple[Family, ...] = get_args(Family)
+CHEAPEST_FIRST: tuple[Family, ...] = ("budget", "limits", "stock", "reserve", "models", "promises", "traffic")
+"""The families in the order in which they are repaired: those that take one solve before those that take many."""
+
+FAMILY_PART = 0.5
+"""Part of the time left that one family may take."""
+
+EACH_BACK_MAX = 4
+"""Rates that are lowered evenly and then each brought back as far as it goes; more of them would take many solves."""
 
 
 @dataclass(frozen=True)
 class Step:
     """A line at a rung of its ladder. `size` says how large a change that is, among changes of the same family; the
-    cost is there where the change has told it."""
+    cost and the fleet are there where the change has told them."""
 
     line: int
     rung: Rung
     size: Fraction
     note: str = ""
     cost_per_month: Fraction | None = None
+    fleet: Fleet | None = None
 
 
 def repairs(probes: Probes, plans: Known, conflicts: Sequence[Loosened], *, complete: bool) -> tuple[Repair, ...]:
@@ -57,17 +65,19 @@ def repairs(probes: Probes, plans: Known, conflicts: Sequence[Loosened], *, comp
         complete: Whether there are no others: lines that stand in none need no change.
     """
     met = frozenset().union(*conflicts)
-    found = []
-    for family in FAMILIES:
+    found: dict[Family, Repair] = {}
+    for family in CHEAPEST_FIRST:
         own = [index for index in sorted(met) if probes.lines[index].family == family]
         if own and not complete:
             own = [i for i, each in enumerate(probes.lines) if each.family == family and (i in met or _is_row(each))]
         if own:
             probes.progress(f"repairs: {family}")
-            found.append(_repair(probes, plans, family, own, conflicts))
-    if found and all(each.status == "none" for each in found):
-        found.append(_together(probes, plans, conflicts))
-    return tuple(found)
+            with probes.within(probes.left_s() * FAMILY_PART):
+                found[family] = _repair(probes, plans, family, own, conflicts)
+    ordered = [found[family] for family in get_args(Family) if family in found]
+    if ordered and all(each.status == "none" for each in ordered):
+        ordered.append(_together(probes, plans, conflicts))
+    return tuple(ordered)
 
 
 def _is_row(line: Line) -> bool:
@@ -164,7 +174,7 @@ def _exact(probes: Probes, index: int, version: Scenario) -> Step | None:
     found = probes.least(version, line, line.exact.weigh)
     if found is None:
         return None
-    needed, at_least = found
+    needed, at_least = found.value, found.bound
     rung = line.exact.rung(needed)
     note = ""
     if at_least is None or at_least < needed:
@@ -172,7 +182,7 @@ def _exact(probes: Probes, index: int, version: Scenario) -> Step | None:
             f": below {line.exact.rung(at_least)[0][1]} there is no plan" if at_least else ""
         )
     cost = needed / MICRO if line.path == "budget.monthly" else None
-    return Step(index, rung, _size(line, rung, 0, 1), note, cost)
+    return Step(index, rung, _size(line, rung, 0, 1), note, cost, found.fleet)
 
 
 def _size(line: Line, rung: Rung, place: int, count: int) -> Fraction:
@@ -220,7 +230,7 @@ def _evenly(probes: Probes, lines: Sequence[int]) -> list[Step]:
 
     part = _first(holds, PARTS)
     found = [] if part is None else steps(part)
-    for place, step in enumerate(found):
+    for place, step in enumerate(found if len(found) <= EACH_BACK_MAX else ()):
         others = [*found[:place], *found[place + 1 :]]
         found[place] = _least(probes, step.line, others) or step
     return found
@@ -232,9 +242,12 @@ def _solved(
     """A repair, planned again as it would be written."""
     changes = tuple(change for step in steps for change in _changes(probes, step))
     version = probes.source.changed([change.set for change in changes])
-    known = steps[0].cost_per_month if len(steps) == 1 else None
-    cost = probes.cost_per_month(version) if known is None else known
-    if (cost is None or known is not None) and not probes.has_plan(version):
+    first = steps[0] if len(steps) == 1 else None
+    found = first is not None and first.fleet is not None and probes.stands(version, first.fleet)
+    cost = first.cost_per_month if first is not None and found else None
+    if cost is None:
+        cost = probes.cost_per_month(version)
+    if cost is None and not found and not probes.has_plan(version):
         return Repair(family, "none", (), None, "no values that can be written give a plan")
     alone = [f"{path} {value}" for step in others for path, value in step.rung[:1]]
     told = [*(step.note for step in steps if step.note), *([f"so would, alone: {'; '.join(alone)}"] if alone else [])]

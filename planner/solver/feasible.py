@@ -7,6 +7,7 @@ until an incumbent passes the judge, or until there is none.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from planner.solver.exact import Routing, broken_integer_rows, route
@@ -64,11 +65,8 @@ class Least:
 
     value: int | None
     bound: int | None
-
-    @property
-    def proved(self) -> bool:
-        """Whether nothing less exists."""
-        return self.value == self.bound
+    replicas: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()
 
 
 def least(program: Program, *, time_limit_s: float) -> Least | None:
@@ -82,14 +80,25 @@ def least(program: Program, *, time_limit_s: float) -> Least | None:
         session.offer(start.replicas, start.nodes)
     bound: int | None
     try:
-        if not session.minimize("least", objective_terms(program, session.master, "cost")):
+        if session.best is None and not session.minimize("any plan", ()):
             return Least(None, None)
+        session.minimize("least", objective_terms(program, session.master, "cost"))
         bound = session.bound
     except (OutOfTime, Unproved):
         bound = session.bound
     if session.best is None:
         return None
-    return Least(objective_value(program, "cost", session.best), bound)
+    best = session.best
+    return Least(objective_value(program, "cost", best), bound, best.replicas, best.nodes)
+
+
+def stands(program: Program, replicas: Sequence[int], nodes: Sequence[int]) -> bool:
+    """Whether these replicas and nodes are a plan of a program, in exact arithmetic."""
+    if (len(replicas), len(nodes)) != (len(program.columns), len(program.pools)):
+        return False
+    if broken_integer_rows(program, replicas, nodes):
+        return False
+    return isinstance(route(program, replicas, minimize_loss=False), Routing)
 
 
 def _clipped(program: Program) -> Program:
@@ -114,8 +123,4 @@ def _greedy(program: Program) -> Feasible | None:
     from planner.solver.scale.start import first_plan
 
     start = first_plan(program, flatten(program), node_weights(program, "cost"))
-    if start is None or broken_integer_rows(program, *start):
-        return None
-    if not isinstance(route(program, start[0], minimize_loss=False), Routing):
-        return None
-    return Feasible(True, *start)
+    return Feasible(True, *start) if start is not None and stands(program, *start) else None
