@@ -31,7 +31,7 @@ FORMATS = ("table", "json", "md", "csv")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the document to a file.")
 @click.option(
     "--time-limit",
-    default=300.0,
+    default=30.0,
     show_default=True,
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",

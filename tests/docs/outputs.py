@@ -43,7 +43,7 @@ GIT = {
 
 def documents() -> list[Path]:
     """The documents with output blocks."""
-    pages = ("cli", "compression", "incident", "kv", "latency", "tutorial")
+    pages = ("cli", "compression", "explain", "incident", "kv", "latency", "tutorial")
     return [
         ROOT / "README.md",
         *(ROOT / f"docs/{name}.md" for name in pages),
