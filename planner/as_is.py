@@ -19,6 +19,7 @@ from planner.candidates.groups import pool_groups
 from planner.candidates.losses import Loss, losses
 from planner.candidates.regions import may_run
 from planner.candidates.situations import situations, table_at
+from planner.candidates.spot import asked_for, counted, most_counted
 from planner.plan.as_is import AsIs, Judged
 from planner.plan.conflicts import unserved
 from planner.plan.limits import limit_rows
@@ -61,17 +62,21 @@ def _nodes(scenario: Scenario) -> tuple[dict[str, int], list[Judged]]:
     still offers some, the cheapest first."""
     nodes, rows = {}, []
     for pool in scenario.inventory.values():
-        nodes[pool.name] = max(pool.committed_nodes, nodes_taken(scenario, pool))
+        taken, most = nodes_taken(scenario, pool), most_counted(pool)
+        asked = asked_for(pool, taken) if taken <= most else pool.committed_nodes + pool.available_nodes
+        nodes[pool.name] = max(pool.committed_nodes, asked)
+        if taken > most:
+            text = "that replicas stand on, of those that can be counted on"
+            rows.append(Judged(f"inventory.{pool.name}", False, Fraction(taken), Fraction(most), "nodes", text))
     for group in pool_groups(scenario) if scenario.reserve.spare_nodes else ():
         taken = sum(nodes_taken(scenario, pool) for pool in group.pools)
-        free = sum(nodes[pool.name] for pool in group.pools) - taken
+        free = sum(counted(pool, nodes[pool.name]) for pool in group.pools) - taken
         for pool in sorted(group.pools, key=lambda each: (each.price_micro_per_gpu_h, each.name)) if taken else ():
-            more = min(
-                max(0, scenario.reserve.spare_nodes - free),
-                pool.committed_nodes + pool.available_nodes - nodes[pool.name],
-            )
-            nodes[pool.name] += more
-            free += more
+            most = pool.committed_nodes + pool.available_nodes
+            while free < scenario.reserve.spare_nodes and nodes[pool.name] < most:
+                before = counted(pool, nodes[pool.name])
+                nodes[pool.name] += 1
+                free += counted(pool, nodes[pool.name]) - before
         if taken:
             wanted = Fraction(scenario.reserve.spare_nodes)
             text = f"of {group.gpu} in {group.region}, beyond the {taken} that replicas take"

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from planner.candidates import Candidate, CandidateTable
+from planner.candidates.fleet import Start, running_start, start_of
 from planner.candidates.groups import PoolGroup, pool_groups
 from planner.candidates.spot import counted
 from planner.candidates.types import ROW_NAMES, Config, DemandItem
 from planner.plan import promises as promises_of
 from planner.plan.money import ppm
 from planner.plan.types import Deployment, LoadRow, LoadTerm, Route
+from planner.scenario.fleet import Running
 from planner.scenario.types import Scenario
 
 Shares = tuple[tuple[int, Fraction], ...]
@@ -84,24 +86,52 @@ def _order(part: Placed) -> tuple[str, str, Config]:
 
 
 def _assign(scenario: Scenario, placed: list[Placed], nodes: Mapping[str, int]) -> list[dict[str, int]]:
-    """Replicas per pool: within a group larger replicas first, pools in fill order, node by node, spare nodes last."""
+    """Replicas per pool: within a group larger replicas first; each where replicas of its start run today, as far as
+    those go, then pools in fill order, node by node, spare nodes last."""
+    fleet = scenario.current or scenario.near
+    if fleet:
+        result = _laid_out(scenario, placed, nodes, fleet.values())
+        if all(sum(pools.values()) == part.replicas for part, pools in zip(placed, result, strict=True)):
+            return result
+    return _laid_out(scenario, placed, nodes, ())
+
+
+def _laid_out(
+    scenario: Scenario, placed: list[Placed], nodes: Mapping[str, int], fleet: Iterable[Running]
+) -> list[dict[str, int]]:
+    """Replicas per pool; what finds no place is missing."""
     free: dict[str, list[int]] = {}
     order: dict[str, list[str]] = {}
     for group in pool_groups(scenario):
         order[group.name] = [pool.name for pool in group.pools]
         for pool in group.pools:
             free[pool.name] = [group.gpus_per_node] * counted(pool, nodes.get(pool.name, 0))
+    today: dict[Start, list[str]] = {}
+    for running in fleet:
+        today.setdefault(running_start(scenario, running), []).extend([running.pool] * running.replicas)
     result: list[dict[str, int]] = [{} for _ in placed]
-    by_size = sorted(range(len(placed)), key=lambda i: (-placed[i].candidate.config.gpus, i))
-    for index in by_size:
-        part = placed[index]
-        for _ in range(part.replicas):
-            for name in order[part.group.name]:
-                slot = next((n for n, left in enumerate(free[name]) if left >= part.candidate.config.gpus), None)
-                if slot is not None:
-                    free[name][slot] -= part.candidate.config.gpus
-                    result[index][name] = result[index].get(name, 0) + 1
-                    break
+
+    def place(index: int, pools: Iterable[str]) -> bool:
+        """One replica of a part into the first of the pools that has room."""
+        gpus = placed[index].candidate.config.gpus
+        for name in pools:
+            slot = next((n for n, left in enumerate(free[name]) if left >= gpus), None)
+            if slot is not None:
+                free[name][slot] -= gpus
+                result[index][name] = result[index].get(name, 0) + 1
+                return True
+        return False
+
+    for gpus in sorted({part.candidate.config.gpus for part in placed}, reverse=True):
+        same = [index for index, part in enumerate(placed) if part.candidate.config.gpus == gpus]
+        left = {index: placed[index].replicas for index in same}
+        for index in same:
+            stands = today.get(start_of(placed[index].candidate, placed[index].group), [])
+            while left[index] and stands:
+                left[index] -= place(index, (stands.pop(0),))
+        for index in same:
+            for _ in range(left[index]):
+                place(index, order[placed[index].group.name])
     return result
 
 

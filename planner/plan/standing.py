@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+from planner.candidates.spot import counted
 from planner.plan.as_is import AsIs, Judged
 from planner.plan.limits import limit_rows
 from planner.plan.money import money
@@ -92,10 +93,11 @@ def _nodes(scenario: Scenario, standing: AsIs) -> Iterator[Broken]:
         if not least <= nodes <= pool.committed_nodes + pool.available_nodes:
             allowed = f"{least} to {pool.committed_nodes + pool.available_nodes}"
             yield f"as_is.nodes.{name}", str(nodes), allowed
-    for kind in {(pool.gpu.id, pool.region, pool.gpus_per_node) for pool in scenario.inventory.values()}:
-        own = [p for p in scenario.inventory.values() if (p.gpu.id, p.region, p.gpus_per_node) == kind]
-        held_gpus = sum(standing.nodes.get(pool.name, 0) * kind[2] for pool in own)
-        if held_gpus < sum(busy.get(pool.name, 0) for pool in own):
+    for kind in sorted({pool.kind for pool in scenario.inventory.values()}):
+        own = [pool for pool in scenario.inventory.values() if pool.kind == kind]
+        held_gpus = sum(counted(pool, standing.nodes.get(pool.name, 0)) * pool.gpus_per_node for pool in own)
+        missing = any(row.path == f"inventory.{pool.name}" for row in standing.broken for pool in own)
+        if held_gpus < sum(busy.get(pool.name, 0) for pool in own) and not missing:
             yield f"as_is.nodes on {kind[0]}", f"{held_gpus} GPUs", "room for the replicas that run"
     pools = scenario.inventory
     gpus = sum(pools[name].gpus_per_node * count for name, count in standing.nodes.items())
