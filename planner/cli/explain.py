@@ -79,7 +79,7 @@ def explain(
     drawn = output is not None and output.endswith(".svg")
     if frontier is None and (drawn or form == "csv"):
         raise click.UsageError("pictures and --format csv show a frontier; add --frontier cost,AXIS")
-    about = About(every, why, why_not, frontier or "", alternatives or 0)
+    about = About(every, why, why_not, frontier, alternatives or 0)
     question = Question(conflicts, time_limit, about)
     answer = explain(file, question, sets, what_if, progress_for(quiet) or (lambda _: None))
     clear_progress()

@@ -9,7 +9,7 @@ from planner.explain.alternatives import alternatives
 from planner.explain.binding import binding
 from planner.explain.frontier import frontier, parse_axis
 from planner.explain.lines import Line
-from planner.explain.paths import asked
+from planner.explain.paths import all_asked
 from planner.explain.reasons import Alternatives, Binding, Frontier, Why, Worth
 from planner.explain.source import Source
 from planner.explain.tables import Tables
@@ -30,13 +30,13 @@ class About:
     every: bool = False
     why: tuple[str, ...] = ()
     why_not: tuple[str, ...] = ()
-    frontier: str = ""
+    frontier: str | None = None
     alternatives: int = 0
 
     @property
     def nothing(self) -> bool:
         """Whether nothing particular is asked."""
-        return not (self.why or self.why_not or self.frontier or self.alternatives)
+        return not (self.why or self.why_not or self.alternatives) and self.frontier is None
 
 
 DEFAULT = About()
@@ -71,13 +71,12 @@ def hangs(
     Raises:
         InputError: a question is about nothing that the plan has.
     """
-    axis = parse_axis(about.frontier, source.scenario) if about.frontier else None
+    axis = None if about.frontier is None else parse_axis(about.frontier, source.scenario)
     with Trials(source.scenario, tables, deadline, progress) as trials:
         plan = trials.base.plan
         if plan is None:
             return Hangs("feasible", None, unfinished=("the plan itself was not proved: no question was asked",))
-        questions = [asked("--why", text, plan) for text in about.why]
-        others = [asked("--why-not", text, plan) for text in about.why_not]
+        questions, others = all_asked(about.why, about.why_not, plan)
         usual = about.nothing or about.every
         found = Hangs(
             "optimal",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -84,6 +84,25 @@ class Asked:
 def mistake(flag: str, col: int, message: str) -> InputError:
     """A mistake at a column of a flag's text."""
     return InputError([Diagnostic(flag, 1, col, "KV981", message)])
+
+
+def all_asked(why: Sequence[str], why_not: Sequence[str], plan: Plan) -> tuple[list[Asked], list[Asked]]:
+    """Reads all questions of both kinds.
+
+    Raises:
+        InputError: every mistake in them.
+    """
+    wrong: list[Diagnostic] = []
+    found: dict[Flag, list[Asked]] = {"--why": [], "--why-not": []}
+    for flag, texts in zip(found, (why, why_not), strict=True):
+        for text in texts:
+            try:
+                found[flag].append(asked(flag, text, plan))
+            except InputError as error:
+                wrong += error.diagnostics
+    if wrong:
+        raise InputError(wrong)
+    return found["--why"], found["--why-not"]
 
 
 def asked(flag: Flag, text: str, plan: Plan) -> Asked:

@@ -65,6 +65,8 @@ def at_limit(plan: Plan) -> tuple[str, ...]:
 def fleet(base: Outcome, other: Outcome, refused: tuple[str, ...] = ()) -> Fleet:
     """An outcome beside that of the scenario as it is."""
     plan = other.plan
+    if other.status == "infeasible" and not refused:
+        refused = ("stock and limits leave no plan",)
     return Fleet(
         status=other.status,
         cost_per_month=cents(other.cost_per_month),
@@ -81,6 +83,8 @@ def _decided(base: Outcome, other: Outcome) -> str:
     """The first objective in which two plans differ that cost the same."""
     if base.plan is None or other.plan is None or base.cost_per_month != other.cost_per_month:
         return ""
+    if base.plan.deployments == other.plan.deployments:
+        return "the same plan"
     for mine, theirs in zip(base.plan.objective, other.plan.objective, strict=True):
         if mine.value != theirs.value:
             return f"{mine.name} {mine.value:,} -> {theirs.value:,} {mine.unit}"

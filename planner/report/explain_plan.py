@@ -17,7 +17,7 @@ from planner.report.layout import heading, indented, render, table_of
 NOTHING = "0.00"
 KINDS = {
     "binds": "binds",
-    "at_limit": "used up, does not bind",
+    "at_limit": "used up only",
     "together": "binds with others",
     "unknown": "not known",
 }
@@ -25,19 +25,20 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Part:
-    """A table with a heading, and lines below it. `right` are the columns of numbers."""
+    """A table with a heading, and lines below it. `right` are the columns of numbers, `folds` those that may wrap."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     right: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    folds: tuple[str, ...] = ()
 
 
 def plan_parts(answer: Answer, columns: int) -> Iterator[str]:
     """The parts of a page for a terminal."""
     for part in _parts(answer):
-        yield heading(part.title) + "\n" + (_table(part, columns) if part.rows else "")
+        yield heading(part.title) + ("\n" + _table(part, columns) if part.rows else "")
         yield indented("", part.notes, columns)
 
 
@@ -58,7 +59,7 @@ def _table(part: Part, columns: int) -> str:
     sides: list[tuple[str, Literal["left", "right"]]] = [
         (name, "right" if name in part.right else "left") for name in part.columns
     ]
-    shown = table_of(*sides, folds=(part.columns[0], part.columns[-1]))
+    shown = table_of(*sides, folds=part.folds or (part.columns[0], part.columns[-1]))
     for row in part.rows:
         shown.add_row(*(Text(cell) for cell in row))
     return render(shown, columns)
@@ -91,6 +92,7 @@ def _binding(rows: Sequence[Binding], currency: str) -> Part:
         ),
         ("per month",),
         () if rows else ("nothing: no line that the plan stands at makes it dearer",),
+        ("line", "value", "written", "then"),
     )  # fmt: skip
 
 
@@ -116,6 +118,7 @@ def _worth(rows: Sequence[Worth], currency: str) -> Part:
         ),
         ("per month",),
         notes,
+        ("line", "step", "then"),
     )
 
 
