@@ -173,7 +173,8 @@ def _minimize(session: Session, name: str, nodes: NodeSearch | None) -> bool:
         try:
             return nodes.minimize(name)
         except Unproved:
-            pass
+            if session.best is not None:
+                raise
     return session.minimize(name, objective_terms(session.program, session.master, name))
 
 

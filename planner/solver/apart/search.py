@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from planner.solver.apart.parts import Part, parts_of
+from planner.solver.apart.start import first_replicas
 from planner.solver.apart.weights import group_weights
 from planner.solver.exact import Routing, broken_models, route
 from planner.solver.master import Master, Row, build
@@ -61,6 +63,7 @@ class NodeSearch:
     weights: dict[int, int] = field(init=False)
     order: list[int] = field(init=False)
     fixed: list[Row] = field(default_factory=list)
+    asked: set[tuple[int, ...]] = field(default_factory=set)
     steps: dict[int, list[int]] = field(init=False)
     backend: MathOpt = field(init=False)
 
@@ -84,6 +87,16 @@ class NodeSearch:
         for before, after in pairwise(on):
             self.master.row(f"steps[{name}]", [(after, 1), (before, -1)], upper=0)
         return on
+
+    def offer_first(self) -> None:
+        """A plan to show at once, from simple plans of the parts."""
+        for i in self.order:
+            if not self.points[i]:
+                program = self.parts[i].asking(dict.fromkeys(self.weights, 0), self.weights)
+                replicas = first_replicas(program, node_weights(program, "cost"))
+                if replicas is not None:
+                    self._learn(i, replicas)
+        self._combine(self.session.program.objective[0])
 
     def minimize(self, name: str) -> bool:
         """Minimizes `cost` or `gpus`; the session's best plan then has the least of it. False if there is no plan.
@@ -156,9 +169,14 @@ class NodeSearch:
 
     def _ask_all(self, held: Mapping[int, int]) -> bool:
         """Asks every part that is not known to run on the held nodes; False where one runs on no nodes at all."""
-        return all(
-            self._enough(i, held) is not None or self._ask(i, held, QUESTION_PART * self._left_s()) for i in self.order
-        )
+        return all(self._enough(i, held) is not None or self._ask(i, held, self._patience(i, held)) for i in self.order)
+
+    def _patience(self, i: int, held: Mapping[int, int]) -> float:
+        """Seconds for a question; one that was left open before may take all that is left."""
+        question = (i, *(held[g] for g in self.parts[i].groups))
+        again = question in self.asked
+        self.asked.add(question)
+        return self._left_s() if again else QUESTION_PART * self._left_s()
 
     def _ask(self, i: int, held: Mapping[int, int], limit_s: float) -> bool:
         """What a part asks for beyond the held nodes: a lesson, and a point where it runs."""
@@ -188,20 +206,27 @@ class NodeSearch:
 
     def _learn(self, i: int, replicas: tuple[int, ...]) -> None:
         """A point of a part, and the same replicas in every other part that they serve."""
-        mine = self.parts[i]
+        for j in range(len(self.parts)):
+            there = replicas if j == i else self._moved(i, replicas, self.parts[j])
+            if there is not None and _serves(self.parts[j], there):
+                self.points[j].append(Point(there, _needs(self.parts[j], there)))
+
+    def _moved(self, i: int, replicas: Sequence[int], part: Part) -> tuple[int, ...] | None:
+        """Replicas of one part by the same columns of another; None where either has a column twice, as parts of
+        several situations have."""
+        own = [c for c, column in enumerate(part.program.columns) if column.own]
+        names = [plain(part.program.columns[c].name) for c in own]
         counts = {
             plain(column.name): count
-            for column, count in zip(mine.program.columns, replicas, strict=True)
-            if column.own and count
+            for column, count in zip(self.parts[i].program.columns, replicas, strict=True)
+            if column.own
         }
-        for j, part in enumerate(self.parts):
-            there = tuple(
-                min(counts.get(plain(column.name), 0), column.upper) if column.own else 0
-                for column in part.program.columns
-            )
-            served = not any(broken_models(part.program, there)) and route(part.program, there, minimize_loss=False)
-            if isinstance(served, Routing):
-                self.points[j].append(Point(there, _needs(part, there)))
+        if len(set(names)) < len(names) or len(counts) < sum(each.own for each in self.parts[i].program.columns):
+            return None
+        there = [0] * len(part.program.columns)
+        for c, name in zip(own, names, strict=True):
+            there[c] = min(counts.get(name, 0), part.program.columns[c].upper)
+        return tuple(there)
 
     def _enough(self, i: int, held: Mapping[int, int]) -> Point | None:
         """A point of a part that runs on the held nodes."""
@@ -251,9 +276,12 @@ class NodeSearch:
 
 
 def apart(session: Session) -> NodeSearch | None:
-    """A search for a session's nodes, or None where its program does not fall into several parts."""
-    parts = parts_of(session.program)
-    return NodeSearch(session, parts) if len(parts) > 1 else None
+    """A search for a session's nodes, or None where its program does not fall into several parts; a first plan is
+    offered either way."""
+    search = NodeSearch(session, parts_of(session.program))
+    with suppress(OutOfTime):
+        search.offer_first()
+    return search if len(search.parts) > 1 else None
 
 
 def _total(master: Master, g: int) -> int:
@@ -265,6 +293,13 @@ def _total(master: Master, g: int) -> int:
 def _work(part: Part) -> int:
     """What all items ask of all columns: orders parts of the same columns."""
     return sum(amount for column in part.program.columns for load in column.loads for _, amount in load.use)
+
+
+def _serves(part: Part, replicas: Sequence[int]) -> bool:
+    """Whether replicas serve a part, by the exact judge."""
+    if any(broken_models(part.program, replicas)):
+        return False
+    return isinstance(route(part.program, replicas, minimize_loss=False), Routing)
 
 
 def _needs(part: Part, replicas: Sequence[int]) -> tuple[int, ...]:

@@ -21,9 +21,11 @@ IN_BOUGHT_NODES = 0.3
 """What a GPU counts, of its price, where it fits into a node that is bought already."""
 
 
-def first_plan(program: Program, flat: Flat, weights: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Replicas and nodes, or None where the classes do not fit that simply."""
-    filling = _Filling(program, flat, weights)
+def first_plan(
+    program: Program, flat: Flat, weights: Sequence[int], lost: Sequence[int] | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Replicas and nodes, or None where the classes do not fit that simply; `lost` replicas of each column may go."""
+    filling = _Filling(program, flat, weights, lost or [0] * len(program.columns))
     if not filling.fill():
         return None
     filling.reach_minima()
@@ -34,8 +36,9 @@ def first_plan(program: Program, flat: Flat, weights: Sequence[int]) -> tuple[tu
 class _Filling:
     """The plan in the making: loads and replicas by column, GPUs by group."""
 
-    def __init__(self, program: Program, flat: Flat, weights: Sequence[int]) -> None:
+    def __init__(self, program: Program, flat: Flat, weights: Sequence[int], lost: Sequence[int]) -> None:
         self.program, self.flat = program, flat
+        self.spare = np.array([max(program.spare_replicas, each) for each in lost], dtype=np.int64)
         self.loads = np.zeros((len(program.columns), flat.load.shape[1]))
         self.replicas = np.zeros(len(program.columns), dtype=np.int64)
         self.gpus = np.zeros(len(program.groups), dtype=np.int64)
@@ -141,7 +144,7 @@ class _Filling:
     def _needed(self, pairs: Ints, share: float) -> Ints:
         columns = self.flat.column[pairs]
         loads = (self.loads[columns] + share * self.flat.load[pairs]).max(axis=1, initial=0.0)
-        needed: Ints = np.maximum(1, np.ceil(loads + ROUNDING)).astype(np.int64) + self.program.spare_replicas
+        needed: Ints = np.maximum(1, np.ceil(loads + ROUNDING)).astype(np.int64) + self.spare[columns]
         return np.maximum(needed, self.replicas[columns])
 
     def _place(self, pair: int, share: float) -> None:

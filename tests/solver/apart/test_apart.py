@@ -6,6 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from planner.solver.apart.parts import parts_of
+from planner.solver.apart.start import first_replicas
+from planner.solver.exact import Routing, route, violations
 from planner.solver.objective import solve
 from planner.solver.program import Column, Group, Item, Load, NodeLimit, PoolNodes, Program
 from planner.solver.progress import Step
@@ -63,6 +65,25 @@ def test_a_search_apart_proves_what_the_whole_program_proves() -> None:
         assert found.status == whole.status
         assert (found.replicas, found.nodes, found.unique) == (whole.replicas, whole.nodes, True)
         assert "situations apart" in {step.by for step in told}
+        assert told[0].best is not None
+
+
+def test_a_first_plan_survives_what_takes_a_part_of_a_column() -> None:
+    """Tests that simple replicas serve after every loss that leaves some of a column, and that none are made up."""
+    lossy = struck(one(30, 5), [Failure("one", {0: 1, 1: 1}), Failure("two", {0: 2})])
+    replicas = first_replicas(lossy, (15, 5))
+    assert replicas is not None
+    assert isinstance(route(lossy, replicas, minimize_loss=False), Routing)
+    assert first_replicas(one(1_000, 5), (15, 5)) is None
+
+
+def test_a_plan_is_shown_before_anything_is_proved_even_without_time() -> None:
+    """Tests programs that fall apart and one that does not, with no time left for a search."""
+    day, night = one(30, 5), struck(one(10, 7), [Failure("lost", {0: 1})])
+    for program in (joined([("day", day), ("night", night)]), night):
+        found = solve(program, backend="mathopt", time_limit_s=0.5)
+        assert found.status in ("optimal", "feasible")
+        assert violations(program, found) == []
 
 
 def test_replicas_of_one_situation_are_tried_in_another_within_its_bounds() -> None:
