@@ -45,10 +45,17 @@ def with_fleet(scenario: Scenario, file: str, as_is: bool, near: str | None) -> 
 
 
 def _near(scenario: Scenario, file: str) -> Scenario:
-    from planner.plan.io import parse, read_tree
+    from planner.plan.io import digest, parse, read_tree
     from planner.plan.moves import fleet_of
+    from planner.plan.sane import readable
 
-    fleet = fleet_of(parse(read_tree(file), file))
+    tree = read_tree(file)
+    readable(tree, file)
+    plan = parse(tree, file)
+    if plan.hash != digest(tree):
+        message = "the plan does not fit its hash: it was changed by hand; solve it again (`kvplan check` says where)"
+        raise InputError([Diagnostic(file, 0, 0, "KV807", message)])
+    fleet = fleet_of(plan)
     if not fleet:
         message = "the plan runs nothing, so there is nothing to stay near to; give one with deployments"
         raise InputError([Diagnostic(file, 0, 0, "KV808", message)])

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from planner.cli.main import kvplan
 from planner.errors import InputError
+from planner.plan.io import digest
 
 FLEET = str(Path(__file__).parents[1] / "data" / "scenarios" / "fleet.yaml")
 SMALL = str(Path(__file__).parents[1] / "data" / "scenarios" / "small.yaml")
@@ -65,6 +66,8 @@ def test_a_plan_stays_near_another_one(tmp_path: Path) -> None:
     for deployment in tree["deployments"].values():
         deployment["pools"] = {"gone": deployment["replicas"]}
     target.write_text(json.dumps(tree))
+    assert "KV807" in run("solve", FLEET, *MORE, "--near", str(target))[2]
+    target.write_text(json.dumps({**tree, "hash": digest(tree)}))
     code, _, errors = run("solve", FLEET, *MORE, "--near", str(target))
     assert code == 0 and "runs 4 replicas of models or in pools that are gone" in errors
 

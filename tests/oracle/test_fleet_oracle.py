@@ -216,3 +216,33 @@ def test_the_fleet_as_it_is_serves_or_does_not(seed: int, tmp_path: Path) -> Non
         assert {name: pool.nodes for name, pool in plan.pools.items()} == nodes
         stands = {(d.model, pool): n for d in plan.deployments.values() for pool, n in d.pools.items()}
         assert stands == {(m, p): n for m, p, n, _ in c.current}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_least_load_of_a_mix_is_exact(seed: int, tmp_path: Path) -> None:
+    """Two classes that two kinds of GPUs serve at different rates: at the peaks divided by the load that the judgement
+    names the fleet carries both, and at a millionth more it does not."""
+    rng = random.Random(seed)
+    rates = {kind: [rng.randint(1, 6) for _ in "ab"] for kind in KINDS}
+    rows = [f"{GPUS[kind]},{name},{rate}" for kind in KINDS for name, rate in zip("ab", rates[kind], strict=True)]
+    (tmp_path / "m.csv").write_text("\n".join(["gpu,class,requests_per_s", *rows]) + "\n")
+    rest = 'region: r, available: 4 nodes, gpus_per_node: 1, price: $1/gpu/h, source: "a test"'
+    lines = ["kvplan: 1", "name: mix", "models: {m: {capacity_table: m.csv}}", "inventory:"]
+    lines += [f"  {kind}: {{gpu: {GPUS[kind]}, {rest}}}" for kind in KINDS]
+    lines += ["traffic:", *(f"  {name}: {{model: m, peak: {rng.randint(20, 90)} req/s}}" for name in "ab")]
+    lines += ["current:", *(f"  {kind}: {{model: m, pool: {kind}, replicas: {rng.randint(1, 4)}}}" for kind in KINDS)]
+    path = tmp_path / "mix.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    scenario = pipeline.load(path)
+    plan = pipeline.as_is(scenario)
+    assert plan.as_is is not None
+    loads = {row.factor for row in plan.as_is.broken}
+    assert len(loads) == 1
+    load = loads.pop()
+    assert load is not None and load > 1
+    for factor, status in ((load, "optimal"), (load * Fraction(999_999, 10**6), "infeasible")):
+        traffic = {
+            name: replace(each, peak_rps=each.peak_rps / factor, mean_rps=each.peak_rps / factor)
+            for name, each in scenario.traffic.items()
+        }
+        assert pipeline.as_is(replace(scenario, traffic=traffic)).status == status
