@@ -76,7 +76,8 @@ def repairs(probes: Probes, plans: Known, conflicts: Sequence[Loosened], *, comp
                 found[family] = _repair(probes, plans, family, own, conflicts)
     ordered = [found[family] for family in get_args(Family) if family in found]
     if ordered and all(each.status == "none" for each in ordered):
-        ordered.append(_together(probes, plans, conflicts))
+        known = Repair("together", "open", (), None, "not looked for: there may be other conflicts")
+        ordered.append(_together(probes, plans, conflicts) if complete else known)
     return tuple(ordered)
 
 

@@ -93,7 +93,10 @@ def _unfinished(found: Conflicts, mended: tuple[Repair, ...], question: Question
     parts = [] if found.complete else ["there may be more conflicts"]
     if not found.complete and len(found.found) >= question.conflicts:
         parts = [f"there are more conflicts than {question.conflicts}: --conflicts shows more"]
-    return (*parts, *(f"repair by {each.family}" for each in mended if each.status == "open"))
+    return (
+        *parts,
+        *(f"repair by {each.family}" for each in mended if each.status == "open" and each.family != "together"),
+    )
 
 
 def _conflict(probes: Probes, found: Found) -> Conflict:

@@ -13,7 +13,7 @@ from planner.plan.types import Plan
 from planner.scenario.checks import Lookup
 from planner.scenario.overrides import apply_sets
 from planner.scenario.resolve import resolve_tree
-from planner.scenario.source import Findings, MapNode, child
+from planner.scenario.source import Findings, MapNode, Node
 from planner.scenario.types import Scenario, TraceUse
 from planner.scenario.written import flow
 from planner.sweep.sides import Language, Opened, normal, open_side
@@ -34,8 +34,22 @@ class Source:
 
     def written(self, path: str) -> str | None:
         """The value of a path as the user wrote it, on one line; None if it is not written."""
-        node = child(self.root, *path.split("."))
+        node = _found(self.root, path.split("."))
         return None if node is None else flow(node)
+
+
+def _found(node: Node, segments: Sequence[str]) -> Node | None:
+    """The node at a dotted path; names may contain dots themselves."""
+    if not segments:
+        return node
+    if not isinstance(node, MapNode):
+        return None
+    for length in range(1, len(segments) + 1):
+        entry = node.entries.get(".".join(segments[:length]))
+        found = _found(entry.node, segments[length:]) if entry is not None else None
+        if found is not None:
+            return found
+    return None
 
 
 def open_source(label: str, folder: Path, sets: Sequence[str] = (), what_if: Sequence[str] = ()) -> Source:

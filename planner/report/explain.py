@@ -34,7 +34,7 @@ def _parts(answer: Answer, columns: int) -> Iterator[str]:
             + _repairs(answer, columns)
         )
     yield from plan_parts(answer, columns)
-    yield indented("not finished", answer.unfinished, columns)
+    yield indented("unfinished", answer.unfinished, columns)
 
 
 def counted(answer: Answer) -> str:

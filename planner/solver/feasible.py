@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from planner.solver.exact import Routing, broken_integer_rows, route
 from planner.solver.infeasible import infeasible
-from planner.solver.objective import demands_without_column, one_situation
+from planner.solver.objective import demands_without_column, one_situation, too_large
 from planner.solver.program import Program
 from planner.solver.session import (
     OutOfTime,
@@ -46,6 +46,8 @@ def feasible(program: Program, *, time_limit_s: float, confirm: bool = False) ->
     start = _greedy(program)
     if start is not None:
         return start
+    if too_large(program):
+        return Feasible(found=None)
     session = Session(program, "auto", 0, time.monotonic() + time_limit_s, lambda _: None)
     try:
         if session.minimize("any plan", ()):
@@ -74,6 +76,8 @@ def least(program: Program, *, time_limit_s: float) -> Least | None:
     if demands_without_column(program):
         return Least(None, None)
     program = _clipped(replace(program, objective=("cost",)))
+    if too_large(program):
+        return None
     session = Session(program, "auto", 0, time.monotonic() + time_limit_s, lambda _: None)
     start = _greedy(program)
     if start is not None and session.backend.name != "cpsat":

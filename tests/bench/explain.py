@@ -36,7 +36,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
 def main() -> None:
     """Runs all cases and prints one row each, and the median."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--time-limit", type=float, default=300.0, help="seconds for each case")
+    parser.add_argument("--time-limit", type=float, default=30.0, help="seconds for each case")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -88,3 +88,32 @@ def test_repairs_are_the_least(file: Path) -> None:
         assert pipeline.plan(pipeline.load(file, sets)).status == "optimal"
     close = pipeline.load(file, ["budget.monthly=$100_000", "traffic.chat.peak=16.1 req/s"])
     assert pipeline.plan(close).status == "infeasible"
+
+
+def test_names_with_dots(file: Path, tmp_path: Path) -> None:
+    """Tests that lines of names with dots are found where they were written."""
+    text = SCENARIO.replace("chat:", '"a.chat":').replace("hourly:", '"by.the.hour":')
+    (tmp_path / "capacity.csv").write_text((file.parent / "capacity.csv").read_text().replace(",chat,", ",a.chat,"))
+    (tmp_path / "scenario.yaml").write_text(text)
+    answer = explain(str(tmp_path / "scenario.yaml"), Question(), ("budget.monthly=$100_000",))
+    lines = {line.path: line.value for line in answer.conflicts[0].lines}
+    assert lines["traffic.a.chat.peak"] == "18 req/s"
+    assert lines["inventory.by.the.hour.available"] == "2 nodes"
+    assert {repair.status for repair in answer.repairs} == {"solved"}
+
+
+def test_unfinished_is_said(file: Path) -> None:
+    """Tests that conflicts beyond those asked for, and repairs that need all of them, are said to be missing."""
+    answer = explain(str(file), Question(conflicts=1))
+    assert len(answer.conflicts) == 1
+    assert answer.unfinished == ("there are more conflicts than 1: --conflicts shows more",)
+
+
+def test_nothing_helps(file: Path) -> None:
+    """Tests that a class that no GPU can serve blames the model and the GPUs."""
+    (file.parent / "none.csv").write_text("gpu,class,requests_per_s\nl40s-48gb,chat,0\n")
+    (file.parent / "none.yaml").write_text(SCENARIO.replace("capacity.csv", "none.csv"))
+    (conflict,) = explain(str(file.parent / "none.yaml"), Question()).conflicts
+    assert conflict.paths == ("models.helper.capacity_table", "inventory.contract.gpu", "inventory.hourly.gpu")
+    assert conflict.verified
+    assert "0 requests/s" in conflict.text
