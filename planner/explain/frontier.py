@@ -101,12 +101,12 @@ def _limited(word: str, most: int | None) -> Callable[[Program], Program]:
     def rows(program: Program) -> Program:
         if most is None:
             return program
-        return _loss_at_most(program, most) if word == "quality_loss" else at_most(program, "gpus", most)
+        return loss_at_most(program, most) if word == "quality_loss" else at_most(program, "gpus", most)
 
     return rows
 
 
-def _loss_at_most(program: Program, most: int) -> Program:
+def loss_at_most(program: Program, most: int) -> Program:
     """One more row over shares: what all of them lose."""
     losses = [(k, c, loss) for c, column in enumerate(program.columns) for k, loss in column.losses if loss]
     scale = lcm(*(loss.denominator for _, _, loss in losses)) if losses else 1
