@@ -268,7 +268,11 @@ def _costs(plan: Plan, columns: int) -> str:
 
 def _conflicts(plan: Plan, columns: int) -> str:
     texts = []
-    if len(plan.conflicts) > 1 and not any(conflict.path.startswith("traffic.") for conflict in plan.conflicts):
+    if (
+        len(plan.conflicts) > 1
+        and not plan.scenario.as_is
+        and not any(conflict.path.startswith("traffic.") for conflict in plan.conflicts)
+    ):
         texts.append(indented("", ["Any one of these changes, alone, gives a plan:"], columns))
     for number, conflict in enumerate(plan.conflicts, start=1):
         place = _place(plan, conflict.path)

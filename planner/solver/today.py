@@ -62,7 +62,7 @@ def today(scenario: Scenario) -> Today:
         replicas_by_start(scenario, scenario.current.values()),
         replicas_by_start(scenario, scenario.near.values()),
         _bounds(scenario),
-        kept_values(scenario),
+        {} if scenario.as_is else kept_values(scenario),
         scenario.as_is,
     )
 

@@ -198,6 +198,16 @@ def test_replicas_that_may_serve_nothing_stay_idle() -> None:
     assert findings(plan) == []
 
 
+def test_what_must_stay_does_not_bind_the_fleet_as_it_is() -> None:
+    """A fleet that is at odds with its own `keep` runs all the same."""
+    scenario = loaded("traffic.chat.peak=1 req/s", "current.old.keep=[max_batch]")
+    other = replace(scenario.current["old"], name="other", max_batch=32, keep=())
+    plan = pipeline.as_is(replace(scenario, current={**scenario.current, "other": other}))
+    assert plan.status == "optimal"
+    assert sorted(each.max_batch for each in plan.deployments.values()) == [16, 32]
+    assert findings(plan) == []
+
+
 def test_limits_on_nodes_are_held_against_the_nodes_that_it_takes() -> None:
     """A budget below what the fleet costs, and spare nodes that the stock has not, are broken by their own factors."""
     plan = judged("traffic.chat.peak=1 req/s", "budget.monthly=$1_000", "reserve.spare={nodes: 4}")
