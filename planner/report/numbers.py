@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from planner.plan.types import PoolPlan
+if TYPE_CHECKING:
+    from planner.plan.types import PoolPlan
 
 MICRO = 1_000_000
 
