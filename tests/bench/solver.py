@@ -6,8 +6,9 @@
 Each backend runs in a process of its own, one after the other; `cpu_s` and `peak_bytes` are that process's. `gap` is
 (value - bound) / value of the cost; `first_s` and `proved_s` count from a ready program. `kvplan` plans a seeded
 scenario through `planner.pipeline`, physics included, and checks the document; on a frozen instance every row of its
-answer is verified in exact arithmetic. The others get the program ready-made and are taken at their word. `cbc` needs
-PuLP (`pip install pulp`).
+answer is verified in exact arithmetic. Size `tight` is small programs whose optimum fills every GPU to the last unit
+(`solver_tight`); an answer of kvplan that misses it is an error. The others get the program ready-made and are taken at
+their word. `cbc` needs PuLP (`pip install pulp`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from solver_instances import read_instance
 from solver_peers import Watch, run_cbc, run_cpsat, run_highs
 from solver_sizes import SIZES, scenario_text
+from solver_tight import tight_program
 
 from planner import __version__, pipeline
 from planner.solver.build import build_program
@@ -61,6 +63,11 @@ class Case:
     seed: int
 
     @property
+    def ready(self) -> bool:
+        """Whether it is a program as it stands and not a scenario."""
+        return self.instance is not None or self.size == "tight"
+
+    @property
     def name(self) -> str:
         """How rows call it."""
         return Path(self.instance).name.removesuffix(".json.gz") if self.instance else f"{self.size}-seed-{self.seed}"
@@ -91,7 +98,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--instance", action="append", metavar="FILE", help="a frozen instance; may be repeated")
-    parser.add_argument("--size", choices=list(SIZES), help="a seeded scenario of this size")
+    parser.add_argument("--size", choices=[*SIZES, "tight"], help="a seeded scenario of this size")
     parser.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N")
     parser.add_argument("--time-limit", type=float, default=60.0, metavar="S")
     parser.add_argument("--format", choices=["table", "json"], default="table")
@@ -118,10 +125,12 @@ def _run(case: Case, backend: str, limit_s: float) -> dict[str, object]:
         program = _program(case)
         watch = Watch()
         PEERS[backend](program, limit_s, watch)
-    elif case.instance:
+    elif case.ready:
         program = _program(case)
         watch = Watch()
         _instance(program, limit_s, watch)
+        if case.size == "tight" and watch.value != tight_program(case.seed)[1]:
+            raise SystemExit(f"{case.name}: {watch.value} is not the optimum of {tight_program(case.seed)[1]}")
     else:
         watch = Watch()
         _scenario(case, limit_s, watch)
@@ -147,6 +156,8 @@ def _run(case: Case, backend: str, limit_s: float) -> dict[str, object]:
 def _program(case: Case) -> Program:
     if case.instance:
         return read_instance(Path(case.instance)).program
+    if case.size == "tight":
+        return tight_program(case.seed)[0]
     with tempfile.TemporaryDirectory() as folder:
         scenario = pipeline.load(_written(case, folder))
     return build_program(scenario, pipeline.table(scenario))
