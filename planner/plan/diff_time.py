@@ -41,6 +41,10 @@ def _situations(base: Plan, head: Plan) -> Iterator[str]:
         ]
         if changes:
             yield f"{name}: nodes {', '.join(changes)}"
+        for batch in sorted({*old[name].batches, *new[name].batches}):
+            paces = [f"{float(side[name].batches.get(batch, 0)):.4g}" for side in (old, new)]
+            if paces[0] != paces[1]:
+                yield f"{name}: {batch} runs at {' -> '.join(paces)} requests/s"
 
 
 def _nodes(pools: Mapping[str, PoolPlan], name: str) -> int:

@@ -46,7 +46,7 @@ def broken_over_time(plan: Plan, rows: Callable[[Plan, Mapping[str, Fraction]], 
 
 
 def _windows(plan: Plan) -> Iterator[Broken]:
-    """A daily batch is done in every window: what waits of it, and is shed after a loss, leaves room for all of it."""
+    """A daily batch is done in every window: what waits leaves room for all of it, and a loss sheds no more of it."""
     assert plan.time is not None
     scenario, lost = plan.scenario, [loss.path for loss in losses(plan.scenario)]
     for name, traffic in sorted(scenario.traffic.items()):
@@ -58,32 +58,42 @@ def _windows(plan: Plan) -> Iterator[Broken]:
         for month in sorted({part.month for part in plan.time.situations.values()}):
             parts = {part.period: part for part in plan.time.situations.values() if part.month == month}
             own = [parts[period] for period, _ in scenario.calendar.periods]
-            for index, path in enumerate(["", *lost]):
-                undone = [_undone(part, index - 1) for part in own]
-                shed = Fraction(traffic.shed_at_most_ppm if path else 0, MICRO)
-                for amounts, most in batch.slack():
-                    left = [_left_undone(undone, amounts, name, count) for count in tokens]
-                    if max(left) > most + shed:
-                        where = f"{path}." if path else ""
-                        read = f"{float(max(left) - most - shed):.6g} of a day's batch undone"
+            for amounts, most in batch.slack():
+                for index, path in enumerate(["", *lost]):
+                    where = f"{path}." if path else ""
+                    waiting = [_after(part, index - 1).waiting if path else part.waiting for part in own]
+                    left = max(_left_undone(waiting, amounts, name, count) for count in tokens)
+                    if left > most:
+                        read = f"{float(left - most):.6g} of a day's batch undone"
                         yield f"{where}traffic.{name}.slo.finish_within", read, "all of it done in every window"
+                    gone = [
+                        _after(part, index - 1).shed.get(name, Fraction(0)) if path else Fraction(0) for part in own
+                    ]
+                    shed = sum((a * share for a, share in zip(amounts, gone, strict=True)), Fraction(0))
+                    if shed * MICRO > traffic.shed_at_most_ppm:
+                        allowed = f"at most {traffic.shed_at_most_ppm / 10_000:g}%"
+                        yield (
+                            f"{where}traffic.{name}.when_degraded",
+                            f"{float(shed * 100):.6g}% of a day's batch",
+                            allowed,
+                        )
 
 
-def _undone(part: SituationPlan, loss: int) -> list[tuple[str, Fraction]]:
-    """Items that wait or are shed in a situation, or after one of its losses."""
-    if loss < 0:
-        return list(part.waiting.items())
-    after = part.losses[loss] if loss < len(part.losses) else None
-    return [] if after is None else [*after.waiting.items(), *after.shed_items.items()]
+NOTHING = AfterLoss("", "", {}, {}, {})
+"""What a loss leaves that the plan does not have."""
+
+
+def _after(part: SituationPlan, loss: int) -> AfterLoss:
+    return part.losses[loss] if loss < len(part.losses) else NOTHING
 
 
 def _left_undone(
-    undone: Sequence[Sequence[tuple[str, Fraction]]], amounts: Sequence[Fraction], name: str, tokens: int
+    undone: Sequence[Mapping[str, Fraction]], amounts: Sequence[Fraction], name: str, tokens: int
 ) -> Fraction:
     """The part of a day's batch that the periods of a window leave undone, for prompts of one length."""
     total = Fraction(0)
     for amount, items in zip(amounts, undone, strict=True):
-        for item, share in items:
+        for item, share in items.items():
             low, high = prompts_of(item)
             if class_of(item) == name and low <= tokens <= high:
                 total += amount * share

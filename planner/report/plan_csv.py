@@ -222,12 +222,18 @@ def _time(plan: Plan) -> Iterable[Row]:
 
 
 def _losses(plan: Plan) -> Iterable[Row]:
-    """Replicas that losses leave of each deployment, and what is shed of each class, in the situation shown."""
-    for after in plan.losses:
+    """Replicas that losses leave of each deployment, and what is shed of each class, in the situation shown; over time
+    in every situation, named `WHEN NAME`."""
+    parts = [("", "", plan.losses)]
+    for when, part in plan.time.situations.items() if plan.time is not None else ():
+        parts.append(("situation ", f"{when} ", part.losses))
+    for section, when, after in ((section, when, after) for section, when, losses in parts for after in losses):
         for name, left in after.deployments.items():
-            yield {"section": "after loss", "name": name, "replicas": left.replicas, "note": after.lost}
-        for name, part in after.shed.items():
-            yield {"section": "shed", "name": name, "used": part * 100, "unit": "%", "note": after.lost}
+            row: Row = {"section": f"{section}after loss", "name": f"{when}{name}", "replicas": left.replicas}
+            yield {**row, "note": after.lost}
+        for name, share in after.shed.items():
+            row = {"section": f"{section}shed", "name": f"{when}{name}", "unit": "%", "note": after.lost}
+            yield {**row, "used": share * 100}
 
 
 def _assumed(plan: Plan) -> Iterable[Row]:

@@ -3,10 +3,10 @@
     waits      in every period a batch is asked for at its full pace; what of an item waits is its share on a column
                that is always there and runs on nothing
     windows    for each band and each window of a day's batch: sum over periods of amount * waiting share <= most
+    shed       after a loss: sum over periods of amount * part of the class that is shed <= when_degraded.shed_at_most
 
-After a loss the same holds while the loss lasts, in every period; what may be shed of a batch is shed of all that a
-window must do. See `planner.candidates.batch`. Of all routings the one is stated that waits least in the quietest
-period, and runs no more than it must in the others.
+After a loss the same holds while the loss lasts, in every period. See `planner.candidates.batch`. Of all routings the
+one is stated that waits least in the quietest period, and runs no more than it must in the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from planner.candidates.situations import Situation
 from planner.scenario.types import Scenario
 from planner.solver.program import Column, Program, ShareLimit
 from planner.solver.situations import at, shed_name, waiting_name
-from planner.units import PPM
 
 
 def with_slack(program: Program, scenario: Scenario, table: CandidateTable, moments: Sequence[Situation]) -> Program:
@@ -51,6 +50,7 @@ def _waiting(
     """The columns of what waits of one batch in the periods of a month, and its windows."""
     places = {item.name: k for k, item in enumerate(program.items)}
     quiet = min(moments, key=lambda moment: _interactive_rps(moment.scenario))
+    shed = {column.name: c for c, column in enumerate(program.columns) if column.always}
     columns: list[Column] = []
     waits: dict[int, tuple[int, dict[int, int]]] = {}
     for p, moment in enumerate(moments):
@@ -66,19 +66,22 @@ def _waiting(
         rank = -1 if moment is quiet else 1
         waits[p] = (len(program.columns) + len(columns), dict(ends))
         columns.append(Column(column, "", column, 0, 1, 0, (), shares, always=True, rank=rank))
-    shed = {column.name: c for c, column in enumerate(program.columns) if column.always}
     limits = []
-    for demand in table.demands:
-        for w, (amounts, most) in enumerate(batch.slack() if demand.class_name == name else ()):
-            scale = lcm(most.denominator, PPM, *(amount.denominator for amount in amounts))
-            use: list[tuple[int, int, int]] = []
-            for p, (own, places_of) in waits.items():
-                gone = shed.get(at(at(shed_name(name), loss), moments[p].name)) if loss else None
-                undone = [own] if gone is None else [own, gone]
-                use += [(places_of[k], c, int(amounts[p] * scale)) for c in undone for k in demand.items if amounts[p]]
-            most += Fraction(shed_ppm, PPM)
+    month = f"m{moments[0].month:02d}"
+    for w, (amounts, most) in enumerate(batch.slack()):
+        scale = lcm(most.denominator, *(amount.denominator for amount in amounts))
+        parts = {p: int(amounts[p] * scale) for p in waits if amounts[p]}
+        for demand in (each for each in table.demands if each.class_name == name):
+            use = tuple((waits[p][1][k], waits[p][0], a) for p, a in parts.items() for k in demand.items)
             row = at(f"traffic.{name}.slo.finish_within {demand.name} {w}", loss)
-            limits.append(ShareLimit(at(row, f"m{moments[0].month:02d}"), int(most * scale), tuple(use)))
+            limits.append(ShareLimit(at(row, month), int(most * scale), use))
+        if loss and shed_ppm:
+            gone = [(p, a, shed[at(at(shed_name(name), loss), moments[p].name)]) for p, a in parts.items()]
+            off = tuple(
+                (place, c, a * table.items[k].weight_ppm) for p, a, c in gone for k, place in waits[p][1].items()
+            )
+            row = at(f"traffic.{name}.when_degraded.shed_at_most {w}", loss)
+            limits.append(ShareLimit(at(row, month), shed_ppm * scale, off))
     return replace(
         program,
         columns=(*program.columns, *columns),
