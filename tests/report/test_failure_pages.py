@@ -16,6 +16,7 @@ import pytest
 
 from planner import pipeline
 from planner.plan.check import check_tree
+from planner.plan.diff_time import time_notes
 from planner.plan.io import to_tree
 from planner.plan.time_view import shown_alone
 from planner.plan.types import Plan
@@ -63,8 +64,7 @@ def test_a_diff_says_that_a_batch_runs_at_another_rate(plan: Plan) -> None:
     parts = dict(plan.time.situations)
     parts["night"] = replace(parts["night"], batches={"digest": Fraction(3)})
     moved = replace(plan, time=replace(plan.time, situations=parts))
-    notes = pipeline.diff(plan, moved).notes
-    assert "night: digest runs at 11.57 -> 3 requests/s" in notes
+    assert time_notes(plan, moved) == ("night: digest runs at 11.57 -> 3 requests/s",)
 
 
 def test_the_situation_shown_alone_routes_what_runs_then(plan: Plan) -> None:
