@@ -249,9 +249,13 @@ def _bare(scenario: Scenario) -> Scenario:
         name: replace(model, replicas=ReplicaLimits(), max_configurations=None)
         for name, model in scenario.models.items()
     }
-    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, survive=())
+    reserve = replace(scenario.reserve, spare_nodes=0, spare_replicas=0, spare_zones=0, survive=())
     budget = Budget(pue_ppm=scenario.budget.pue_ppm)
-    return replace(scenario, models=models, reserve=reserve, budget=budget, limits={})
+    pools = {
+        name: replace(pool, terms=replace(pool.terms, reclaim_nodes=0)) if pool.terms else pool
+        for name, pool in scenario.inventory.items()
+    }
+    return replace(scenario, models=models, inventory=pools, reserve=reserve, budget=budget, limits={})
 
 
 def _moments(scenario: Scenario, table: CandidateTable | None = None) -> Iterator[tuple[str, Scenario, CandidateTable]]:

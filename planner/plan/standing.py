@@ -10,7 +10,7 @@ from planner.candidates.spot import counted
 from planner.plan.as_is import AsIs, Judged
 from planner.plan.limits import limit_rows
 from planner.plan.money import money
-from planner.plan.types import Conflict, LimitRow, Plan
+from planner.plan.types import AfterLoss, Conflict, LimitRow, Plan
 from planner.scenario.types import HOURS_PER_MONTH, Scenario
 
 PERCENT = Fraction(100)
@@ -25,6 +25,7 @@ def kept(plan: Plan) -> AsIs:
     """The judgement of a plan of the running replicas: it keeps everything, with the margins of its limits."""
     assert plan.totals is not None
     rows = [held(row) for row in plan.limits if not row.path.startswith("inventory.")]
+    rows += [_left(each) for each in plan.losses]
     nodes = {name: pool.nodes for name, pool in plan.pools.items() if pool.nodes}
     return AsIs(True, True, nodes, plan.totals.gpus, plan.totals.cost_per_month, (*loads(plan), *rows))
 
@@ -32,6 +33,15 @@ def kept(plan: Plan) -> AsIs:
 def held(row: LimitRow) -> Judged:
     """A limit of a plan as a judgement."""
     return Judged(row.path, row.used <= row.limit, row.used, row.limit, row.unit, "")
+
+
+def _left(after: AfterLoss) -> Judged:
+    """The busiest load that a loss leaves."""
+    used = max((row.used_ppm for each in after.deployments.values() for row in each.loads), default=0)
+    percent = Fraction(used, 10_000)
+    return Judged(
+        after.path, percent <= PERCENT, percent, PERCENT, "%", f"of the busiest replicas without {after.lost}"
+    )
 
 
 def loads(plan: Plan) -> Iterator[Judged]:
