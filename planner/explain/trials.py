@@ -114,8 +114,14 @@ class Trials:
         return min(self.deadline - time.monotonic(), ONE_QUESTION_S)
 
     def least_of(self, asked: Sequence[Ask]) -> list[Outcome]:
-        """The least costs of several versions, in their order."""
-        programs = [build_program(each.scenario, self.tables.table(each.scenario, each.offered)) for each in asked]
+        """The least costs of several versions, in their order; unknown are those for which time is over."""
+        programs: list[Program] = []
+        for each in asked:
+            if self.left_s() <= 0:
+                break
+            programs.append(build_program(each.scenario, self.tables.table(each.scenario, each.offered)))
+        late = [Outcome("unknown")] * (len(asked) - len(programs))
+        asked = asked[: len(programs)]
         bounds = [self._bounds(each) for each in asked]
         self.asked += len(programs)
         self.progress(f"question {self.asked}")
@@ -123,10 +129,11 @@ class Trials:
             solutions = list(self._processes().map(_least, programs, bounds, [self.deadline] * len(programs)))
         else:
             solutions = [self._timed(program, each) for program, each in zip(programs, bounds, strict=True)]
-        return [
+        found = [
             self._outcome(each.scenario, program, solution)
             for each, program, solution in zip(asked, programs, solutions, strict=True)
         ]
+        return found + late
 
     def _bounds(self, asked: Ask) -> Bounds:
         """What the cost of the plan as it is says of a version."""
