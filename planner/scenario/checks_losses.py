@@ -15,7 +15,7 @@ def check_losses(root: MapNode, findings: Findings) -> None:
     """Losses name pools, zones or regions; what may be shed needs a loss."""
     pools, named = child_map(root, "inventory"), child_map(root, "reserve", "survive")
     places = check_zones(root, findings)
-    check_spot(root, findings)
+    check_spot(root, places, findings)
     for name, loss in named.items():
         path = f"reserve.survive.{shorten(name, 64)}"
         if name in pools and name in places:
@@ -61,16 +61,18 @@ def check_zones(root: MapNode, findings: Findings) -> dict[str, str]:
         elif within.setdefault(zone.text, region.text) != region.text:
             message = f"{path}: {quote(zone.text)} is in {within[zone.text]} too; a zone lies in one region, rename one"
             findings.add(zone.place, "KV437", message)
-    spare = child(root, "reserve", "spare", "zones")
-    if isinstance(spare, TextNode) and spare.text != "0":
+    if _loses_zones(root):
+        for name in (name for name in pools if name in within):
+            message = f"inventory.{shorten(name, 64)}: a zone is called so, and reserve.spare.zones loses it by its name"
+            findings.add(pools[name].key_place, "KV437", f"{message}; rename the pool")
         for name in (name for name, entry in pools.items() if child(entry.node, "zone") is None):
             message = f"inventory.{shorten(name, 64)}: the zone is missing, and reserve.spare.zones counts zones"
             findings.add(pools[name].key_place, "KV437", f"{message}; write 'zone: eu-west-a'")
     return dict.fromkeys(within, "zone") | dict.fromkeys(regions, "region")
 
 
-def check_spot(root: MapNode, findings: Findings) -> None:
-    """Spot terms are for nodes that are rented by the hour, and no more can be reclaimed than there are."""
+def check_spot(root: MapNode, places: dict[str, str], findings: Findings) -> None:
+    """Spot terms are for nodes that are rented by the hour; what is reclaimed is there, and has a name of its own."""
     for name, entry in child_map(root, "inventory").items():
         keys, terms = child_map(entry.node), child_map(entry.node, "spot")
         path = f"inventory.{shorten(name, 64)}"
@@ -81,6 +83,9 @@ def check_spot(root: MapNode, findings: Findings) -> None:
         reclaim, offered = (
             value_of(child(entry.node, *place), units.parse_nodes) for place in (("spot", "reclaim"), ("available",))
         )
+        if reclaim and name in places:
+            message = f"{path}.spot.reclaim: the pool and a {places[name]} are called so; rename the pool"
+            findings.add(terms["reclaim"].key_place, "KV438", message)
         if "availability" in terms and offered is not None and offered > MAX_SPOT_NODES:
             message = f"{path}.available: {offered:,} nodes, some of them away; write at most {MAX_SPOT_NODES} nodes"
             findings.add(keys["available"].place, "KV438", message)
@@ -94,8 +99,13 @@ def check_spot(root: MapNode, findings: Findings) -> None:
 def _lost_elsewhere(root: MapNode) -> bool:
     """Whether spare zones or reclaimed spot nodes are losses."""
     spots = [child(entry.node, "spot", "reclaim") for entry in child_map(root, "inventory").values()]
+    return _loses_zones(root) or any(node is not None and value_of(node, units.parse_nodes) != 0 for node in spots)
+
+
+def _loses_zones(root: MapNode) -> bool:
+    """Whether every zone is a loss."""
     zones = child(root, "reserve", "spare", "zones")
-    return any(spots) or (isinstance(zones, TextNode) and zones.text != "0")
+    return isinstance(zones, TextNode) and zones.text != "0"
 
 
 def _same_kind(name: str, pools: dict[str, Entry]) -> str | None:
