@@ -19,6 +19,7 @@ from planner.plan.money import MICRO, money
 from planner.plan.running import Moment, Names, deployments_of
 from planner.plan.types import Commitment, LimitRow, PoolPlan, SituationPlan, Spent, TimePlan, Totals
 from planner.scenario.calendar import changes
+from planner.scenario.robust import worst
 from planner.scenario.types import HOURS_PER_MONTH, Pool, Scenario
 from planner.units import HOUR_US
 
@@ -175,10 +176,11 @@ def _situation(
 
 
 def _batches(scenario: Scenario, table: CandidateTable, moment: Moment, now: Scenario) -> dict[str, Fraction]:
-    """Requests a second of daily batches: their full pace less what waits."""
+    """Requests a second of daily batches, at the end of the band: their full pace less what waits."""
     if scenario.calendar is None:
         return {}
-    running = {name: each.peak_rps for name, each in sorted(now.traffic.items()) if each.slo.finish_within_us}
+    asked = sorted(worst(now).traffic.items())
+    running = {name: each.peak_rps for name, each in asked if each.slo.finish_within_us}
     for k, share in moment.waiting:
         item = table.items[k]
         running[item.class_name] -= item.peak_rps * share

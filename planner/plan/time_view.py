@@ -13,7 +13,7 @@ from planner.plan.types import Deployment, Plan
 
 def shown_alone(plan: Plan) -> Plan:
     """The situation that a plan shows first, the costliest, with the traffic and pools of that moment; a plan without
-    time as it is."""
+    time as it is. What runs of a batch is that of the end of the band, so the scenario is the worst of its band too."""
     if plan.time is None:
         return plan
     now = next(s.scenario for s in situations(plan.scenario) if s.name == plan.time.shown)

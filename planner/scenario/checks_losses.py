@@ -63,7 +63,9 @@ def check_zones(root: MapNode, findings: Findings) -> dict[str, str]:
             findings.add(zone.place, "KV437", message)
     if _loses_zones(root):
         for name in (name for name in pools if name in within):
-            message = f"inventory.{shorten(name, 64)}: a zone is called so, and reserve.spare.zones loses it by its name"
+            message = (
+                f"inventory.{shorten(name, 64)}: a zone is called so, and reserve.spare.zones loses it by its name"
+            )
             findings.add(pools[name].key_place, "KV437", f"{message}; rename the pool")
         for name in (name for name, entry in pools.items() if child(entry.node, "zone") is None):
             message = f"inventory.{shorten(name, 64)}: the zone is missing, and reserve.spare.zones counts zones"

@@ -65,8 +65,7 @@ def simulate(plan: Plan, question: Question, source: str, progress: Progress | N
     Raises:
         InputError: a trace cannot be read, a class or node is not in the plan, or there is nothing to replay.
     """
-    plan = shown_alone(plan)
-    plan = replace(plan, scenario=worst(plan.scenario))
+    plan = shown_alone(replace(plan, scenario=worst(plan.scenario)))
     fleet = _fleet(plan, source)
     traces = _traces(plan, fleet, question, source)
     _sane(plan, fleet, traces, question, source)

@@ -18,6 +18,7 @@ from planner.candidates import CandidateTable, build_table
 from planner.plan.check import check_tree
 from planner.plan.io import digest, to_json, to_tree
 from planner.plan.robustness import robust_notes
+from planner.plan.time_view import shown_alone
 from planner.plan.types import Plan
 from planner.scenario.robust import worst
 from planner.scenario.types import Robust, Scenario
@@ -167,3 +168,27 @@ def test_a_band_over_time_and_losses(tmp_path: Path) -> None:
         (2 + 1 + 3 + 1) * 365, 2
     )  # 11, 6, 12, 7 as written
     assert check_tree(to_tree(plan), "plan")[1] == []
+
+
+def test_daily_batches_run_at_the_end_of_the_band(tmp_path: Path) -> None:
+    """Tests that a batch has room for the most requests of the band, of which a part waits for other periods."""
+    (tmp_path / "m.csv").write_text("gpu,class,requests_per_s\nl40s-48gb,chat,1\nl40s-48gb,nightly,1\n")
+    path = tmp_path / "scenario.yaml"
+    path.write_text(
+        "kvplan: 1\nname: band\nmodels: {m: {capacity_table: m.csv}}\n"
+        "calendar: {timezone: UTC, periods: {day: 'Mon-Sun 08:00-20:00', night: rest}}\n"
+        "traffic:\n  chat: {model: m, rate: {day: {peak: 4 req/s}, night: {peak: 1 req/s}}}\n"
+        "  nightly: {model: m, requests: 86_400/day, slo: {finish_within: 15h}}\n"
+        "inventory:\n  a: {gpu: l40s-48gb, region: eu, gpus_per_node: 1, available: 20 nodes, price: $1/gpu/h, "
+        "source: x}\nrobust: {traffic: +50%}\n"
+    )
+    plan = pipeline.plan(pipeline.load(path))
+    assert plan.time is not None and any(part.waiting for part in plan.time.situations.values())
+    for part in plan.time.situations.values():
+        routed = [each for one in part.deployments.values() for each in one.routing if each.class_name == "nightly"]
+        assert part.batches["nightly"] == sum(each.requests_per_s for each in routed)
+    room = sum(part.batches["nightly"] * part.hours * 3_600 for part in plan.time.situations.values())
+    assert room * 24 / 730 >= Fraction(86_400 * 3, 2)
+    replayed = shown_alone(replace(plan, scenario=worst(plan.scenario))).scenario.traffic
+    assert replayed["nightly"].peak_rps == plan.time.situations[plan.time.shown].batches["nightly"]
+    assert not check_tree(to_tree(plan), "plan.json")[1]
