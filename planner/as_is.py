@@ -48,8 +48,7 @@ def broken(scenario: Scenario, status: str, solve: Solve) -> AsIs:
     per_h = sum(scenario.inventory[name].price_micro_per_node_h * count for name, count in nodes.items())
     gpus = sum(scenario.inventory[name].gpus_per_node * count for name, count in nodes.items())
     judge = _Judge(scenario, solve)
-    rows = [*judge.traffic(), *judge.losses(), *spare, *_stock(scenario), *_counts(scenario)]
-    rows += _limits(scenario, nodes)
+    rows = [*judge.traffic(), *judge.losses(), *spare, *_counts(scenario), *_limits(scenario, nodes)]
     if status == "infeasible" and all(row.holds for row in rows):
         text = "each promise and limit can be kept by itself, and no routing over whole replicas keeps all at once"
         rows.append(Judged("current", False, None, None, "", text))
@@ -83,16 +82,6 @@ def _nodes(scenario: Scenario) -> tuple[dict[str, int], list[Judged]]:
             holds = free >= wanted
             rows.append(Judged("reserve.spare", holds, Fraction(free), wanted, "spare nodes", text))
     return nodes, rows
-
-
-def _stock(scenario: Scenario) -> Iterator[Judged]:
-    """Pools that offer fewer nodes than the replicas stand on, as they may in another scenario than the fleet's own."""
-    for name, pool in scenario.inventory.items():
-        taken, offered = nodes_taken(scenario, pool), pool.committed_nodes + pool.available_nodes
-        if taken > offered:
-            word = "available" if pool.available_nodes or not pool.committed_nodes else "committed"
-            text = "nodes that its replicas take"
-            yield Judged(f"inventory.{name}.{word}", False, Fraction(taken), Fraction(offered), "", text)
 
 
 def _limits(scenario: Scenario, nodes: dict[str, int]) -> Iterator[Judged]:
