@@ -46,8 +46,8 @@ def _usual(line: Line, plan: Plan) -> bool:
 
 
 def _stands_at(line: Line, plan: Plan) -> bool:
-    """Whether a plan has used a line up; what is kept in reserve always is."""
-    if line.family == "reserve":
+    """Whether a plan has used a line up; what is kept in reserve always is, and so is a contract: it is paid."""
+    if line.family == "reserve" or line.path.endswith(".committed"):
         return True
     own = [each for each in plan.deployments.values() if line.path.startswith(f"models.{each.model}.")]
     if line.path.endswith(".replicas.min"):

@@ -39,7 +39,8 @@ class Line:
     choices there are.
 
     `steps` makes the ladder. With `ordered` each rung is looser than the one before; else rungs are alternatives, the
-    least change first. `tried` has, for each rung, what to try it by where that is not the rung itself. Conflicts are
+    least change first. `back` makes another ladder, for a line that can be too high as well as too low; it is tried
+    first. `tried` has, for each rung, what to try it by where that is not the rung itself. Conflicts are
     looked for among lines of much `weight` first: of many small classes and one large one, the large one is the news.
     """
 
@@ -52,6 +53,7 @@ class Line:
     level: Level = "rows"
     model: str | None = None
     ordered: bool = True
+    back: Callable[[], tuple[Rung, ...]] | None = None
     tried: Callable[[Rung], Rung] | None = None
     exact: Exact | None = None
     weight: float = 0.0

@@ -33,7 +33,7 @@ CENT = 10_000
 def limit_lines(source: Source) -> Iterator[Line]:
     """Stock of every pool, limits, budget, reserve."""
     for name, pool in source.scenario.inventory.items():
-        yield _stock(source, name, pool)
+        yield from _stock(source, name, pool)
     for name in source.scenario.limits:
         yield _limit(source, name)
     yield from _budget(source, source.scenario.budget)
@@ -43,30 +43,65 @@ def limit_lines(source: Source) -> Iterator[Line]:
     yield from _moves(source)
 
 
-def _stock(source: Source, name: str, pool: Pool) -> Line:
-    """Nodes of a pool. More nodes of a contract are tried as nodes that can be had, and written as committed."""
+def _stock(source: Source, name: str, pool: Pool) -> Iterator[Line]:
+    """Nodes that can be had, and those of a contract, which are paid and all there are."""
+    offered = pool.available_nodes or not pool.committed_nodes
+    if offered:
+        yield _available(source, name, pool)
+    if pool.committed_nodes:
+        yield _committed(source, name, pool, alone=not offered)
+
+
+def _available(source: Source, name: str, pool: Pool) -> Line:
+    path, have = f"inventory.{name}.available", pool.available_nodes
 
     def endless(scenario: Scenario) -> Scenario:
-        more = replace(scenario.inventory[name], available_nodes=ENOUGH_NODES, terms=None)
-        return replace(scenario, inventory={**scenario.inventory, name: more})
-
-    offered = f"inventory.{name}.available"
-    if pool.available_nodes or not pool.committed_nodes:
-        have, path, tried = pool.available_nodes, offered, None
-        base = pool.committed_nodes
-    else:
-        have, path, base = pool.committed_nodes, f"inventory.{name}.committed", 0
-
-        def tried(rung: Rung) -> Rung:
-            return ((offered, counted(int(number(rung[0][1])) - have, " node")),)
+        return _with_pool(scenario, replace(scenario.inventory[name], available_nodes=ENOUGH_NODES, terms=None))
 
     def needed(nodes: Fraction) -> Rung:
-        return ((path, counted(max(have, int(nodes) - base), " node")),)
+        return ((path, counted(max(have, int(nodes) - pool.committed_nodes), " node")),)
 
     steps = one(path, counts_up(have, have + MORE_NODES, " node"))
     value = source.written(path) or counted(have, " node")
     exact = Exact(lambda other: Fraction(other.name == name), needed)
-    return Line(path, "stock", value, source.place(path), endless, steps, tried=tried, exact=exact)
+    return Line(path, "stock", value, source.place(path), endless, steps, exact=exact)
+
+
+def _committed(source: Source, name: str, pool: Pool, *, alone: bool) -> Line:
+    """Nodes of a contract, which may be too many to pay or, where no others can be had, too few.
+
+    Loosened, they are paid only where they are used. One node fewer is tried as one that is paid where it is used, one
+    more as one that can be had: so no step takes away what the last one gave. With the least step that gives a plan,
+    every plan uses exactly what is still committed, so it is written as that alone.
+    """
+    path, offered = f"inventory.{name}.committed", f"inventory.{name}.available"
+    have, more = pool.committed_nodes, pool.available_nodes
+
+    def free(scenario: Scenario) -> Scenario:
+        own = scenario.inventory[name]
+        nodes = ENOUGH_NODES if alone else own.available_nodes + have
+        terms = None if alone else own.terms
+        return _with_pool(
+            scenario, replace(own, committed_nodes=0, available_nodes=nodes, notice_months=None, terms=terms)
+        )
+
+    def tried(rung: Rung) -> Rung:
+        fewer = have - int(number(rung[0][1]))
+        kept = () if fewer < 0 else rung
+        return (*kept, (offered, counted(more + abs(fewer), " node")))
+
+    def needed(nodes: Fraction) -> Rung:
+        return ((path, counted(int(nodes), " node")),) if nodes > have else ()
+
+    exact = Exact(lambda other: Fraction(other.name == name), needed) if alone else None
+    up = counts_up(have, have + MORE_NODES, " node") if alone else ()
+    value = source.written(path) or counted(have, " node")
+    back = one(path, counts_down(have, 0, " node"))
+    return Line(path, "stock", value, source.place(path), free, one(path, up), back=back, tried=tried, exact=exact)
+
+
+def _with_pool(scenario: Scenario, pool: Pool) -> Scenario:
+    return replace(scenario, inventory={**scenario.inventory, pool.name: pool})
 
 
 def _limit(source: Source, name: str) -> Line:

@@ -161,12 +161,12 @@ class Probes:
         """Whether a fleet that was found for one version is a plan of another."""
         return stands(build_program(scenario, self.tables.table(scenario)), *fleet)
 
-    def cost_per_month(self, scenario: Scenario) -> Fraction | None:
-        """What the cheapest plan of a version costs; None where that is not proved in time."""
+    def cost_per_month(self, scenario: Scenario, most_s: float = COST_S) -> Fraction | None:
+        """What the cheapest plan of a version costs; None where that is not proved in so many seconds."""
         if self.left_s() <= 0:
             return None
         program = build_program(scenario, self.tables.table(scenario))
-        deadline = min(self.deadline, time.monotonic() + COST_S)
+        deadline = min(self.deadline, time.monotonic() + most_s)
         return outcome(scenario, program, least_cost(program, deadline=deadline)).cost_per_month
 
     @contextmanager

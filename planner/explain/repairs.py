@@ -9,7 +9,7 @@ planned again as a user would: with its `--set` texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -139,7 +139,14 @@ def _least(probes: Probes, index: int, fixed: Sequence[Step], free: Loosened = f
         exact = _exact(probes, index, probes.loosened({index, *free}, version))
         if exact is not None:
             return exact
-    rungs = line.steps()
+    ladders = [ladder() for ladder in (line.back, line.steps) if ladder is not None]
+    climbed = (_climbed(probes, index, rungs, fixed, free) for rungs in ladders)
+    return next((step for step in climbed if step is not None), None)
+
+
+def _climbed(probes: Probes, index: int, rungs: Sequence[Rung], fixed: Sequence[Step], free: Loosened) -> Step | None:
+    """The first rung of a ladder that gives a plan."""
+    line = probes.lines[index]
 
     def holds(place: int) -> bool:
         try:
@@ -169,7 +176,8 @@ def _first(holds: Callable[[int], bool], count: int) -> int | None:
 
 
 def _exact(probes: Probes, index: int, version: Scenario) -> Step | None:
-    """The least sum over nodes of a version without the line, from one solve; None where no plan was found in time."""
+    """The least sum over nodes of a version without the line, from one solve; None where no plan was found in time, or
+    where the sum is not what is missing."""
     line = probes.lines[index]
     assert line.exact is not None
     found = probes.least(version, line, line.exact.weigh)
@@ -177,11 +185,12 @@ def _exact(probes: Probes, index: int, version: Scenario) -> Step | None:
         return None
     needed, at_least = found.value, found.bound
     rung = line.exact.rung(needed)
+    if not rung:
+        return None
     note = ""
     if at_least is None or at_least < needed:
-        note = "not proved to be the least" + (
-            f": below {line.exact.rung(at_least)[0][1]} there is no plan" if at_least else ""
-        )
+        below = line.exact.rung(at_least) if at_least else ()
+        note = "not proved to be the least" + (f": below {below[0][1]} there is no plan" if below else "")
     cost = needed / MICRO if line.path == "budget.monthly" else None
     return Step(index, rung, _size(line, rung, 0, 1), note, cost, found.fleet)
 
@@ -196,7 +205,7 @@ def _size(line: Line, rung: Rung, place: int, count: int) -> Fraction:
         old, new = number(line.value), number(rung[0][1])
     except ValueError:
         return Fraction(place)
-    return new - old if line.family == "stock" else (new - old) / old if old else Fraction(place)
+    return abs(new - old) if line.family == "stock" else (new - old) / old if old else Fraction(place)
 
 
 def _several(probes: Probes, plans: Known, own: Sequence[int]) -> list[Step]:

@@ -15,6 +15,12 @@ from planner.report.escape import escape
 from planner.report.layout import heading, indented, render, table_of
 
 NOTHING = "0.00"
+PATHS = "line"
+"""Heading of a column of paths."""
+
+PATH_CHARS = 24
+"""Longest line of a path in a table, as far as its names are no longer."""
+
 KINDS = {
     "binds": "binds",
     "at_limit": "used up only",
@@ -59,10 +65,25 @@ def _table(part: Part, columns: int) -> str:
     sides: list[tuple[str, Literal["left", "right"]]] = [
         (name, "right" if name in part.right else "left") for name in part.columns
     ]
-    shown = table_of(*sides, folds=part.folds or (part.columns[0], part.columns[-1]))
-    for row in part.rows:
-        shown.add_row(*(Text(cell) for cell in row))
+    paths = part.columns[0] == PATHS
+    shown = table_of(*sides, folds=part.folds or (*(() if paths else part.columns[:1]), part.columns[-1]))
+    for first, *rest in part.rows:
+        shown.add_row(*(Text(cell) for cell in (at_dots(first) if paths else first, *rest)))
     return render(shown, columns)
+
+
+def at_dots(path: str) -> str:
+    """A path over several lines where it is long, each of which ends with a dot.
+
+    >>> at_dots("inventory.h100-reserved.committed").split()
+    ['inventory.h100-reserved.', 'committed']
+    """
+    lines = [""]
+    for segment in path.replace(".", ".\n").split("\n"):
+        if lines[-1] and len(lines[-1]) + len(segment) > PATH_CHARS:
+            lines.append("")
+        lines[-1] += segment
+    return "\n".join(lines)
 
 
 def _parts(answer: Answer) -> Iterator[Part]:
@@ -83,7 +104,7 @@ def _parts(answer: Answer) -> Iterator[Part]:
 def _binding(rows: Sequence[Binding], currency: str) -> Part:
     return Part(
         "what binds: the plan without that line",
-        ("line", "value", "written", "per month", "", "then"),
+        (PATHS, "value", "written", "per month", "", "then"),
         tuple(
             (
                 row.path, row.value, row.place, _less(row.saving_per_month, currency), KINDS[row.kind], row.change,
@@ -112,7 +133,7 @@ def _worth(rows: Sequence[Worth], currency: str) -> Part:
     notes = tuple(f"{step} changes nothing: {', '.join(paths)}" for step, paths in still.items())
     return Part(
         "what a step is worth",
-        ("line", "step", "value", "per month", "then"),
+        (PATHS, "step", "value", "per month", "then"),
         tuple(
             (row.path, row.step, f"{row.before} -> {row.after}", _effect(row, currency), row.change) for row in moved
         ),
@@ -120,10 +141,6 @@ def _worth(rows: Sequence[Worth], currency: str) -> Part:
         notes,
         ("line", "step", "then"),
     )
-
-
-def _values(row: Worth) -> str:
-    return f"{row.before} -> {row.after}"
 
 
 def _effect(row: Worth, currency: str) -> str:

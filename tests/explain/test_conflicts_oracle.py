@@ -61,7 +61,7 @@ class Fleet:
                 "traffic.chat.peak": lambda f: replace(f, chat=f.chat * TINY),
                 "traffic.search.peak": lambda f: replace(f, search=f.search * TINY),
                 "inventory.one.available": lambda f: replace(f, one=NO_LIMIT),
-                "inventory.two.committed": lambda f: replace(f, two=NO_LIMIT),
+                "inventory.two.committed": lambda f: replace(f, two=NO_LIMIT, committed=0),
                 "models.helper.replicas.max": lambda f: replace(f, replicas=NO_LIMIT),
                 "reserve.spare": lambda f: replace(f, spare=0),
                 "budget.monthly": lambda f: replace(f, budget=NO_LIMIT),
