@@ -20,6 +20,7 @@ CAUSES: dict[str, list[set[str]]] = {
     "budget": [{"traffic.chat.peak", "budget.monthly"}],
     "stock": [{"traffic.chat.peak", "inventory.hourly.available"}],
     "power": [{"traffic.chat.peak", "budget.power"}],
+    "contract": [{"inventory.reserved.committed", "budget.monthly"}],
     "quota": [{"traffic.chat.peak", "limits.vcpu-quota.max"}],
     "replicas": [{"traffic.chat.peak", "models.helper.replicas.max"}],
     "spare": [{"traffic.chat.peak", "inventory.hourly.available", "reserve.spare"}],
@@ -42,6 +43,7 @@ REPAIRS: dict[str, dict[str, tuple[str, ...]]] = {
     "budget": {"traffic": ("traffic.chat.peak=16 req/s",), "budget": ("budget.monthly=$8_322",)},
     "stock": {"traffic": ("traffic.chat.peak=16 req/s",), "stock": ("inventory.hourly.available=3 nodes",)},
     "power": {"traffic": ("traffic.chat.peak=16 req/s",), "budget": ("budget.power=4.2kW",)},
+    "contract": {"stock": ("inventory.reserved.committed=2 nodes",), "budget": ("budget.monthly=$17_520",)},
     "quota": {"traffic": ("traffic.chat.peak=16 req/s",), "limits": ("limits.vcpu-quota.max=288",)},
     "replicas": {"traffic": ("traffic.chat.peak=16 req/s",), "models": ("models.helper.replicas.max=9",)},
     "spare": {

@@ -40,7 +40,7 @@ class Fleet:
 
     def has_plan(self) -> bool:
         """Whether some replicas of both kinds carry everything within the limits."""
-        most = min(12, self.replicas)
+        most = min(16, self.replicas)
         return any(self._holds(y1, y2) for y1, y2 in product(range(most + 1), repeat=2) if y1 + y2 <= self.replicas)
 
     def _holds(self, y1: int, y2: int) -> bool:
