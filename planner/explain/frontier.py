@@ -63,8 +63,9 @@ def parse_axis(text: str, scenario: Scenario) -> Axis:
     if word in ("tpot", "ttft"):
         able = [each for each in scenario.traffic if _promise(scenario, each, word) is not None]
         if not able or (colon and name not in able):
-            known = f"; write one of {', '.join(able)}" if able else ""
-            raise mistake(FLAG, col + len(word) + 1, f"{quote(name or word)} has no promise of that kind{known}")
+            who = f"{quote(name)} has no promise" if colon else "no class has a promise"
+            known = f"; write one of {', '.join(able)}" if able else f"; write one of {', '.join(AXES[:3])}"
+            raise mistake(FLAG, col + (len(word) + 1) * bool(colon), f"{who} {word}_p95{known}")
     return Axis(word, name)
 
 

@@ -78,7 +78,18 @@ def repairs(probes: Probes, plans: Known, conflicts: Sequence[Loosened], *, comp
     if ordered and all(each.status == "none" for each in ordered):
         known = Repair("together", "open", (), None, "not looked for: there may be other conflicts")
         ordered.append(_together(probes, plans, conflicts) if complete else known)
-    return tuple(ordered)
+    return tuple(_priced(probes, each) for each in ordered)
+
+
+def _priced(probes: Probes, repair: Repair) -> Repair:
+    """A repair with its cost, where that took longer than one question may and time is left; otherwise it says so."""
+    if repair.status != "solved" or repair.cost_per_month is not None:
+        return repair
+    version = probes.source.changed([change.set for change in repair.changes])
+    cost = probes.cost_per_month(version, probes.left_s() * FAMILY_PART)
+    if cost is not None:
+        return replace(repair, cost_per_month=cents(cost))
+    return replace(repair, text="; ".join(filter(None, (repair.text, "its cost is not known: time ended"))))
 
 
 def _is_row(line: Line) -> bool:

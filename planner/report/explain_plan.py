@@ -62,14 +62,24 @@ def plan_markdown(answer: Answer) -> list[str]:
 
 
 def _table(part: Part, columns: int) -> str:
+    """Columns that may wrap do so by words, paths at their dots where there is no room for whole ones."""
     sides: list[tuple[str, Literal["left", "right"]]] = [
         (name, "right" if name in part.right else "left") for name in part.columns
     ]
+    rows = part.rows
     paths = part.columns[0] == PATHS
+    if paths and _width((part.columns, *rows)) > columns:
+        rows = tuple((at_dots(first), *rest) for first, *rest in rows)
     shown = table_of(*sides, folds=part.folds or (*(() if paths else part.columns[:1]), part.columns[-1]))
-    for first, *rest in part.rows:
-        shown.add_row(*(Text(cell) for cell in (at_dots(first) if paths else first, *rest)))
+    for row in rows:
+        shown.add_row(*map(Text, row))
     return render(shown, columns)
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    """Columns of a table on which nothing wraps."""
+    cells = ((max(map(len, cell.split("\n"))) for cell in row) for row in rows)
+    return sum(max(widths) + 1 for widths in zip(*cells, strict=True)) + 1
 
 
 def at_dots(path: str) -> str:
@@ -113,7 +123,7 @@ def _binding(rows: Sequence[Binding], currency: str) -> Part:
         ),
         ("per month",),
         () if rows else ("nothing: no line that the plan stands at makes it dearer",),
-        ("line", "value", "written", "then"),
+        ("value", "written", "then"),
     )  # fmt: skip
 
 
@@ -139,7 +149,7 @@ def _worth(rows: Sequence[Worth], currency: str) -> Part:
         ),
         ("per month",),
         notes,
-        ("line", "step", "then"),
+        ("step", "then"),
     )
 
 

@@ -178,7 +178,7 @@ WRONG = (
     ({"why_not": ("chat-model.replicas=few",)}, "--why-not:1:21", "few"),
     ({"frontier": "gpus,cost"}, "--frontier:1:1", "cost,AXIS"),
     ({"frontier": "cost,speed"}, "--frontier:1:6", "quality_loss"),
-    ({"frontier": "cost,tpot:chat"}, "--frontier:1:11", "no promise of that kind"),
+    ({"frontier": "cost,tpot:chat"}, "--frontier:1:11", "no promise tpot_p95"),
 )
 
 
