@@ -73,7 +73,8 @@ def _loads(asked: Asked) -> Iterator[str]:
     for each in asked.deployments:
         row = max(each.loads, key=lambda load: load.used_ppm)
         what = row.name.replace("_", " ")
-        yield f"{what} of {each.replicas:,} replica{'' if each.replicas == 1 else 's'} on {each.gpu} is {row.used_ppm / 1e4:.3g}% used"
+        count = f"{each.replicas:,} replica{'' if each.replicas == 1 else 's'}"
+        yield f"{what} of {count} on {each.gpu} is {row.used_ppm / 1e4:.3g}% used"
 
 
 def _why_pool(trials: Trials, asked: Asked) -> Why:
