@@ -78,8 +78,8 @@ def _table(part: Part, columns: int) -> str:
 
 def _width(rows: Sequence[Sequence[str]]) -> int:
     """Columns of a table on which nothing wraps."""
-    cells = ((max(map(len, cell.split("\n"))) for cell in row) for row in rows)
-    return sum(max(widths) + 1 for widths in zip(*cells, strict=True)) + 1
+    widths = [max(len(line) for row in rows for line in row[k].split("\n")) for k in range(len(rows[0]))]
+    return sum(widths) + len(widths) + 1
 
 
 def at_dots(path: str) -> str:
