@@ -79,11 +79,18 @@ def part_of(program: Program, free: Collection[int], replicas: Sequence[int], no
 
 
 def model_part(program: Program, columns: Sequence[int]) -> Program:
-    """The program of these columns of one model alone, on all nodes, without node limits."""
+    """The program of these columns of one model alone, without node limits, and with nodes for all of its replicas.
+
+    Only then may one column stand in for another that shares its group with a third one: stock ties them otherwise.
+    """
     models = {program.columns[c].model for c in columns}
+    most = [group.spare_nodes for group in program.groups]
+    for c in columns:
+        most[program.columns[c].group] += program.columns[c].upper
     return replace(
         program,
         columns=tuple(program.columns[c] for c in columns),
+        pools=tuple(p if p.group is None else replace(p, upper=max(p.upper, most[p.group])) for p in program.pools),
         demands=_demands(program, models),
         node_limits=(),
         share_limits=_share_limits(program, columns),

@@ -17,7 +17,8 @@ from planner.solver.scale.adopt import Adopter
 from planner.solver.scale.apart import models_apart, next_gpu, own_plan
 from planner.solver.scale.dominance import stand_ins
 from planner.solver.scale.flat import flatten
-from planner.solver.scale.prices import lower_bound
+from planner.solver.scale.models import ModelBounds
+from planner.solver.scale.prices import Prices, lower_bound, slacks
 from planner.solver.scale.search import Search
 from planner.solver.scale.start import first_plan
 from planner.solver.session import node_weights
@@ -83,6 +84,28 @@ def test_a_twin_falls_away_only_where_the_cheaper_one_has_stock_for_all() -> Non
     for stock, by in ((2, [0, 0]), (1, [0, 1])):
         program = twins(stock)
         assert stand_ins(program, flatten(program), np.array([0, 1]), prices).tolist() == by
+
+
+def test_a_stand_in_may_not_be_crowded_out_by_a_third_column() -> None:
+    """Tests a bound where the cheap group has two GPUs, the stand-in needs both, and another item needs one of them."""
+
+    def column(name: str, group: int, item: int, load: int) -> Column:
+        return Column(name, "m", name, group, 1, 2, (Load("load", 10, ((item, load),)),), ((item, Fraction(0)),))
+
+    program = Program(
+        items=(Item("a", "m"), Item("b", "m")),
+        columns=(column("a on x", 0, 0, 15), column("b on x", 0, 1, 10), column("a on y", 1, 0, 10)),
+        groups=(Group("x", 1, 0), Group("y", 1, 0)),
+        pools=(PoolNodes("x", 0, 0, 2, 1), PoolNodes("y", 1, 0, 2, 3)),
+        node_limits=(), share_limits=(), models=(), spare_replicas=0, objective=("cost",),
+    )  # fmt: skip
+    weights, flat = node_weights(program, "cost"), flatten(program)
+    assert solve(program).stages[0].value == 4
+    groups, mix = np.array([1.0, 3.0]), np.ones((3, 1))
+    prices = Prices(np.zeros(2), groups, np.zeros(0), slacks(flat, np.zeros(2), groups, mix), mix, 0.0, complete=False)
+    bounds = ModelBounds(program, flat, weights, prices)
+    bounds.sharpen("m", (0, 1, 2), 5.0)  # a plan of 7 is known
+    assert bounds.value <= 4
 
 
 def test_a_gpu_is_worth_the_next_one_or_its_twin() -> None:
