@@ -94,6 +94,8 @@ def hangs(
 def _unfinished(found: Hangs) -> Iterator[str]:
     """What is not known because time ended."""
     yield from (f"whether {row.path} binds" for row in found.binding if row.kind == "unknown")
-    yield from (f"the worth of {row.path}, {row.step}" for row in found.worth if row.status == "unknown")
+    open_ = sum(row.status == "unknown" for row in found.worth)
+    if open_:
+        yield f"the worth of {open_} of {len(found.worth)} steps: a longer --time-limit asks the rest"
     for each in (*found.why, *found.why_not):
         yield from (f"{each.question}: {way.change}" for way in each.instead if way.fleet.status == "unknown")

@@ -135,12 +135,14 @@ def _less(amount: str | None, currency: str) -> str:
 
 def _worth(rows: Sequence[Worth], currency: str) -> Part:
     """Steps that change the cost; those that do not stand below, by their lines."""
-    moved = [row for row in rows if row.effect_per_month != NOTHING]
+    moved = [row for row in rows if row.effect_per_month != NOTHING and row.status != "unknown"]
     still: dict[str, list[str]] = {}
     for row in rows:
         if row.effect_per_month == NOTHING:
-            still.setdefault(row.step, []).append(row.path)
-    notes = tuple(f"{step} changes nothing: {', '.join(paths)}" for step, paths in still.items())
+            still.setdefault(f"{row.step} changes nothing", []).append(row.path)
+        elif row.status == "unknown":
+            still.setdefault(f"{row.step} is not known", []).append(row.path)
+    notes = tuple(f"{step}: {', '.join(paths)}" for step, paths in still.items())
     return Part(
         "what a step is worth",
         (PATHS, "step", "value", "per month", "then"),
