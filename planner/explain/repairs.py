@@ -29,6 +29,8 @@ SINGLES_MAX = 6
 COMBINATIONS_MAX = 4
 """Smallest sets of lines of several families that are tried."""
 
+NOT_LEAST = "not proved to be the least"
+
 PARTS = 100
 """Steps by which several rates are lowered together."""
 
@@ -37,6 +39,9 @@ CHEAPEST_FIRST: tuple[Family, ...] = ("budget", "limits", "stock", "reserve", "m
 
 FAMILY_PART = 0.5
 """Part of the time left that one family may take."""
+
+LADDER_PART = 0.7
+"""Part of its time in which a family looks for a rung; the rest is for planning it again."""
 
 EACH_BACK_MAX = 4
 """Rates that are lowered evenly and then each brought back as far as it goes; more of them would take many solves."""
@@ -166,12 +171,21 @@ def _climbed(probes: Probes, index: int, rungs: Sequence[Rung], fixed: Sequence[
             return False
         return probes.has_plan(probes.loosened(free, version))
 
-    place = _first(holds, len(rungs)) if line.ordered else next((k for k in range(len(rungs)) if holds(k)), None)
-    return None if place is None else Step(index, rungs[place], _size(line, rungs[place], place, len(rungs)))
+    with probes.within(probes.left_s() * LADDER_PART):
+        if line.ordered:
+            found = _first(holds, len(rungs))
+        else:
+            found = next(((place, True) for place in range(len(rungs)) if holds(place)), None)
+    if found is None:
+        return None
+    place, proved = found
+    note = "" if proved else NOT_LEAST
+    return Step(index, rungs[place], _size(line, rungs[place], place, len(rungs)), note)
 
 
-def _first(holds: Callable[[int], bool], count: int) -> int | None:
-    """The first place that holds, of places that all hold from some place on: by doubling, then by halving."""
+def _first(holds: Callable[[int], bool], count: int) -> tuple[int, bool] | None:
+    """The first place that holds, of places that all hold from some place on: by doubling, then by halving; False with
+    it where time ended before an earlier one was ruled out."""
     low, step = -1, 1
     while True:
         high = min(low + step, count - 1)
@@ -180,10 +194,13 @@ def _first(holds: Callable[[int], bool], count: int) -> int | None:
         if holds(high):
             break
         low, step = high, 2 * step
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+    try:
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if holds(middle) else (middle, high)
+    except OutOfTime:
+        return high, False
+    return high, True
 
 
 def _exact(probes: Probes, index: int, version: Scenario) -> Step | None:
@@ -249,8 +266,11 @@ def _evenly(probes: Probes, lines: Sequence[int]) -> list[Step]:
     def holds(part: int) -> bool:
         return probes.has_plan(probes.at((step.line, step.rung) for step in steps(part)))
 
-    part = _first(holds, PARTS)
-    found = [] if part is None else steps(part)
+    with probes.within(probes.left_s() * LADDER_PART):
+        first = _first(holds, PARTS)
+    if first is None:
+        return []
+    found = [replace(step, note="" if first[1] else NOT_LEAST) for step in steps(first[0])]
     for place, step in enumerate(found if len(found) <= EACH_BACK_MAX else ()):
         others = [*found[:place], *found[place + 1 :]]
         found[place] = _least(probes, step.line, others) or step
@@ -271,7 +291,10 @@ def _solved(
     if cost is None and not found and not probes.has_plan(version):
         return Repair(family, "none", (), None, "no values that can be written give a plan")
     alone = [f"{path} {value}" for step in others for path, value in step.rung[:1]]
-    told = [*(step.note for step in steps if step.note), *([f"so would, alone: {'; '.join(alone)}"] if alone else [])]
+    told = [
+        *dict.fromkeys(step.note for step in steps if step.note),
+        *([f"so would, alone: {'; '.join(alone)}"] if alone else []),
+    ]
     text = "; ".join(told)
     return Repair(family, "solved", changes, None if cost is None else cents(cost), text)
 
