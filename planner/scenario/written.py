@@ -25,6 +25,7 @@ from planner.scenario.types import (
     Robust,
     Scenario,
     Speculative,
+    SpotTerms,
     TraceUse,
     TrafficClass,
 )
@@ -59,9 +60,10 @@ def _node(tree: Tree, at: Place) -> Node:
 
 def _scenario(scenario: Scenario) -> dict[str, Tree]:
     reserve, compression, budget = scenario.reserve, scenario.compression, scenario.budget
-    spare: Tree = (
+    spare: dict[str, Tree] = (
         {"replicas": str(reserve.spare_replicas)} if reserve.spare_replicas else {"nodes": str(reserve.spare_nodes)}
     )
+    spare |= _given(zones=str(reserve.spare_zones) if reserve.spare_zones else None)
     return _given(
         kvplan="1",
         name=scenario.name,
@@ -177,6 +179,8 @@ def _rates(traffic: TrafficClass) -> dict[str, Tree]:
         rates = {"rate": {r.period: {"peak": rate(r.peak_rps), "mean": rate(r.mean_rps)} for r in traffic.rates}}
     elif traffic.slo.finish_within_us is not None:
         rates = {"requests": f"{_decimal(traffic.mean_rps * SECONDS_PER_DAY)}/day"}
+        if (at := traffic.arrives_minute) is not None:
+            rates["arrives"] = f"{at // 60:02}:{at % 60:02}"
     else:
         rates = {"peak": rate(traffic.peak_rps), "mean": rate(traffic.mean_rps)}
     if traffic.growth_table_ppm:
@@ -243,15 +247,24 @@ def _pool(pool: Pool, currency: str) -> dict[str, Tree]:
     return _given(
         gpu=pool.gpu.id,
         region=pool.region,
+        zone=pool.zone,
         committed=_nodes(pool.committed_nodes),
         available=_nodes(pool.available_nodes),
         gpus_per_node=str(pool.gpus_per_node),
         price=f"{money(pool.price_micro_per_gpu_h, currency)}/gpu/h",
         source=pool.source,
-        spot=_flag(pool.spot),
+        spot=_flag(pool.spot) if pool.terms is None else _spot(pool.terms),
         start_up=_time(pool.start_up_us),
         term=_months(pool.term_months),
         notice=_months(pool.notice_months),
+    )
+
+
+def _spot(terms: SpotTerms) -> dict[str, Tree]:
+    return _given(
+        availability=share(terms.availability_ppm),
+        confidence=share(terms.confidence_ppm),
+        reclaim=_nodes(terms.reclaim_nodes),
     )
 
 

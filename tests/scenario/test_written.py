@@ -25,6 +25,7 @@ SCENARIOS = (
     "examples/02-mixed-gpus/scenario.yaml",
     "tests/data/scenarios/small.yaml",
     "tests/data/scenarios/page.yaml",
+    "tests/data/scenarios/places.yaml",
 )
 
 
