@@ -39,6 +39,9 @@ from planner.solver.situations import plain
 BY = "situations apart"
 """What progress calls the bounds made here."""
 
+NODES_MAX = 2_000
+"""Most nodes that all situations together offer: each is a switch of the program of nodes."""
+
 QUESTION_PART = 0.3
 """Part of the time left that one question may take: later questions and those who asked little take what is left."""
 
@@ -277,7 +280,10 @@ class NodeSearch:
 
 def apart(session: Session) -> NodeSearch | None:
     """A search for a session's nodes, or None where its program does not fall into several parts; a first plan is
-    offered either way."""
+    offered either way. Nothing is searched where pools offer very many nodes: each would be a switch."""
+    nodes = sum(pool.upper - pool.lower for pool in session.program.pools if pool.group is not None)
+    if nodes > NODES_MAX:
+        return None
     search = NodeSearch(session, parts_of(session.program))
     with suppress(OutOfTime):
         search.offer_first()
