@@ -10,6 +10,7 @@ from functools import cache
 from math import comb
 
 from planner.scenario.types import Pool, SpotTerms
+from planner.units import MAX_SPOT_NODES
 
 PPM = 1_000_000
 
@@ -36,7 +37,13 @@ def counted_on(terms: SpotTerms, nodes: int) -> int:
 
 def counted(pool: Pool, nodes: int) -> int:
     """The nodes of a pool that replicas may stand on, of those that are asked for."""
-    return nodes if pool.terms is None else counted_on(pool.terms, nodes)
+    return nodes if pool.terms is None or _endless(pool) else counted_on(pool.terms, nodes)
+
+
+def _endless(pool: Pool) -> bool:
+    """Whether it has more nodes than any file may offer: then someone asks what endless stock would allow, and all of
+    it counts."""
+    return pool.available_nodes > MAX_SPOT_NODES
 
 
 def most_counted(pool: Pool) -> int:
@@ -61,7 +68,7 @@ def steps(pool: Pool) -> tuple[int, ...]:
 
     A node more that is asked for adds one at most to what is counted on, so the steps never go down.
     """
-    if pool.terms is None:
+    if pool.terms is None or _endless(pool):
         return ()
     found, known = [], 0
     for asked in range(1, pool.committed_nodes + pool.available_nodes + 1):

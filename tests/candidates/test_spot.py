@@ -52,3 +52,9 @@ def test_a_node_that_is_always_there_is_counted_on_and_costs_its_price() -> None
     assert pool(9, SpotTerms()).price_micro_per_node_h == 4_000_000
     assert pool(9, SpotTerms(333_333)).price_micro_per_node_h == 1_333_332
     assert pool(9, SpotTerms(999_999)).price_micro_per_node_h == 3_999_996
+
+
+def test_endless_stock_is_counted_on_at_once() -> None:
+    """Tests that more nodes than a file may offer, as explanations ask for, are not counted one by one."""
+    endless = pool(1_000_000, SpotTerms(930_000))
+    assert (steps(endless), most_counted(endless), asked_for(endless, 7)) == ((), 1_000_000, 7)
