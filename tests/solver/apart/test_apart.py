@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from fractions import Fraction
 
 from planner.solver.apart.parts import parts_of
+from planner.solver.apart.search import apart
 from planner.solver.apart.start import first_replicas
-from planner.solver.exact import Routing, route, violations
+from planner.solver.exact import Routing, broken_integer_rows, route
 from planner.solver.objective import solve
 from planner.solver.program import Column, Group, Item, Load, NodeLimit, PoolNodes, Program
 from planner.solver.progress import Step
+from planner.solver.session import Session
 from planner.solver.situations import Failure, joined, struck
 
 
@@ -77,13 +80,14 @@ def test_a_first_plan_survives_what_takes_a_part_of_a_column() -> None:
     assert first_replicas(one(1_000, 5), (15, 5)) is None
 
 
-def test_a_plan_is_shown_before_anything_is_proved_even_without_time() -> None:
-    """Tests programs that fall apart and one that does not, with no time left for a search."""
+def test_a_plan_is_known_before_anything_is_asked() -> None:
+    """Tests a program that falls apart and one that does not: the session holds a plan then."""
     day, night = one(30, 5), struck(one(10, 7), [Failure("lost", {0: 1})])
-    for program in (joined([("day", day), ("night", night)]), night):
-        found = solve(program, backend="mathopt", time_limit_s=0.5)
-        assert found.status in ("optimal", "feasible")
-        assert violations(program, found) == []
+    for program, parts in ((joined([("day", day), ("night", night)]), 2), (night, 1)):
+        session = Session(program, "mathopt", 0, time.monotonic() + 60, lambda _: None)
+        assert (apart(session) is not None) == (parts > 1)
+        assert session.best is not None
+        assert not broken_integer_rows(program, session.best.replicas, session.best.nodes)
 
 
 def test_replicas_of_one_situation_are_tried_in_another_within_its_bounds() -> None:
