@@ -16,7 +16,6 @@ from planner.explain.tables import Tables
 from planner.explain.trials import Trials
 from planner.explain.types import Status
 from planner.explain.why import why, why_not
-from planner.explain.words import cents
 from planner.explain.worth import worth
 
 
@@ -80,7 +79,7 @@ def hangs(
         usual = about.nothing or about.every
         found = Hangs(
             "optimal",
-            cents(trials.base.cost_per_month),
+            plan.totals.cost_per_month if plan.totals is not None else None,
             binding(trials, lines, every=about.every) if usual else (),
             worth(trials, every=about.every) if usual else (),
             tuple(why(trials, each) for each in questions),

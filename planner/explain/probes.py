@@ -21,6 +21,7 @@ from planner.solver.build import build_program
 from planner.solver.diagnose import once, weighed
 from planner.solver.feasible import feasible, least, stands
 from planner.solver.least import least_cost
+from planner.solver.today import MOVES
 
 Loosened = frozenset[int]
 """Lines that are loosened, by their places in the list of all lines; all others stand as written."""
@@ -162,12 +163,15 @@ class Probes:
         return stands(build_program(scenario, self.tables.table(scenario)), *fleet)
 
     def cost_per_month(self, scenario: Scenario, most_s: float = COST_S) -> Fraction | None:
-        """What the cheapest plan of a version costs; None where that is not proved in so many seconds."""
+        """What the cheapest plan of a version costs, moves aside, which are paid once; None where that is not proved in
+        so many seconds."""
         if self.left_s() <= 0:
             return None
         program = build_program(scenario, self.tables.table(scenario))
         deadline = min(self.deadline, time.monotonic() + most_s)
-        return outcome(scenario, program, least_cost(program, deadline=deadline)).cost_per_month
+        solution = least_cost(program, deadline=deadline)
+        pools = tuple(replace(pool, cost=0) if pool.name == MOVES else pool for pool in program.pools)
+        return outcome(scenario, replace(program, pools=pools), solution).cost_per_month
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:

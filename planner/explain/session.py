@@ -28,6 +28,8 @@ CONFLICTS_PART = 0.15
 """Part of the time that goes into further conflicts, as much into promises that belong to them, and into second
 opinions: the rest is for repairs."""
 
+WITH_MOVES = "figures per month below the first line hold what moves of replicas cost, spread over the horizon"
+
 PHYSICS_KEPT = "promises and quality floors were kept as written: time ended"
 
 
@@ -76,7 +78,13 @@ def _with_plan(probes: Probes, question: Question, start: float) -> Answer:
         why_not=found.why_not,
         frontier=found.frontier,
         alternatives=found.alternatives,
+        notes=(WITH_MOVES,) if _pays_moves(probes.source) else (),
     )
+
+
+def _pays_moves(source: Source) -> bool:
+    """Whether moving the running fleet costs money."""
+    return bool(source.scenario.current and source.scenario.change.micro_per_replica)
 
 
 def _infeasible(probes: Probes, question: Question, start: float) -> Answer:

@@ -71,7 +71,8 @@ class Repair:
 
 @dataclass(frozen=True)
 class Answer:
-    """Everything that was found. `status` is that of the plan; `unfinished` says what the time limit cut short."""
+    """Everything that was found. `status` and `cost_per_month` are those of the plan; `notes` say what the figures
+    hold, `unfinished` what the time limit cut short."""
 
     format_version: str
     name: str
@@ -87,5 +88,6 @@ class Answer:
     why_not: tuple[Why, ...] = ()
     frontier: Frontier | None = None
     alternatives: Alternatives | None = None
+    notes: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)

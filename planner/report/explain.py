@@ -34,6 +34,7 @@ def _parts(answer: Answer, columns: int) -> Iterator[str]:
             + _repairs(answer, columns)
         )
     yield from plan_parts(answer, columns)
+    yield indented("note", answer.notes, columns)
     yield indented("unfinished", answer.unfinished, columns)
 
 

@@ -25,5 +25,6 @@ def explain_markdown(answer: Answer) -> str:
             rows.append(f"| {repair.family} | {text} | {escape(cost)} | {escape(repair.text)} |")
         parts.append("\n".join(rows))
     parts += plan_markdown(answer)
+    parts += [escape(text, len(text)) for text in answer.notes]
     parts += [f"Not finished: {escape(text)}" for text in answer.unfinished]
     return "\n\n".join(parts) + "\n"

@@ -21,6 +21,7 @@ CAUSES: dict[str, list[set[str]]] = {
     "stock": [{"traffic.chat.peak", "inventory.hourly.available"}],
     "power": [{"traffic.chat.peak", "budget.power"}],
     "contract": [{"inventory.reserved.committed", "budget.monthly"}],
+    "moves": [{"traffic.chat.peak", "change.max_replicas_moved"}],
     "quota": [{"traffic.chat.peak", "limits.vcpu-quota.max"}],
     "replicas": [{"traffic.chat.peak", "models.helper.replicas.max"}],
     "spare": [{"traffic.chat.peak", "inventory.hourly.available", "reserve.spare"}],
@@ -44,6 +45,7 @@ REPAIRS: dict[str, dict[str, tuple[str, ...]]] = {
     "stock": {"traffic": ("traffic.chat.peak=16 req/s",), "stock": ("inventory.hourly.available=3 nodes",)},
     "power": {"traffic": ("traffic.chat.peak=16 req/s",), "budget": ("budget.power=4.2kW",)},
     "contract": {"stock": ("inventory.reserved.committed=2 nodes",), "budget": ("budget.monthly=$17_520",)},
+    "moves": {"traffic": ("traffic.chat.peak=6 req/s",), "limits": ("change.max_replicas_moved=2",)},
     "quota": {"traffic": ("traffic.chat.peak=16 req/s",), "limits": ("limits.vcpu-quota.max=288",)},
     "replicas": {"traffic": ("traffic.chat.peak=16 req/s",), "models": ("models.helper.replicas.max=9",)},
     "spare": {
@@ -104,3 +106,12 @@ def test_repairs_are_the_least(name: str) -> None:
     """Tests that the repairs are those that reckoning gives."""
     found = {repair.family: repair for repair in answer(name).repairs if repair.status == "solved"}
     assert {family: tuple(c.set for c in repair.changes) for family, repair in found.items()} == REPAIRS[name]
+
+
+def test_moves_are_no_part_of_a_plans_month() -> None:
+    """Tests that the first line has the cost of the plan, and a note that steps count what moves cost: one replica more
+    is $693.50 a month and one move of $100."""
+    found = explain(str(FOLDER / "moves.yaml"), Question(), ("change.max_replicas_moved=9",))
+    assert found.cost_per_month == "2774.00"
+    assert [row.effect_per_month for row in found.worth if row.step == "10% more of all traffic"] == ["793.50"]
+    assert "moves" in found.notes[0]
