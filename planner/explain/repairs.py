@@ -81,8 +81,7 @@ def repairs(probes: Probes, plans: Known, conflicts: Sequence[Loosened], *, comp
                 found[family] = _repair(probes, plans, family, own, conflicts)
     ordered = [found[family] for family in get_args(Family) if family in found]
     if ordered and all(each.status == "none" for each in ordered):
-        known = Repair("together", "open", (), None, "not looked for: there may be other conflicts")
-        ordered.append(_together(probes, plans, conflicts) if complete else known)
+        ordered.append(_together(probes, plans, conflicts) if complete else _of_known(probes, plans, met))
     return tuple(_priced(probes, each) for each in ordered)
 
 
@@ -115,6 +114,24 @@ def _together(probes: Probes, plans: Known, conflicts: Sequence[Loosened]) -> Re
     except OutOfTime:
         return Repair("together", "open", (), None, "not finished in the time limit")
     return Repair("together", "none", (), None, "no few lines are enough")
+
+
+def _of_known(probes: Probes, plans: Known, met: Loosened) -> Repair:
+    """A repair where there are more conflicts than those that are known: by their lines, else by any; none of them is
+    superfluous. Rates and promises are kept where they can be."""
+
+    def order(index: int) -> tuple[bool, int]:
+        return probes.lines[index].family not in ("traffic", "promises"), index
+
+    every = met.union(index for index, line in enumerate(probes.lines) if _is_row(line))
+    try:
+        lines = next((each for each in (met, every) if plans.holds(each)), None)
+        steps = [] if lines is None else _several(probes, plans, sorted(lines, key=order))
+    except OutOfTime:
+        return Repair("together", "open", (), None, "not finished in the time limit")
+    if not steps:
+        return Repair("together", "open", (), None, "none was found: there are other conflicts")
+    return _solved(probes, "together", steps, ())
 
 
 def _repair(probes: Probes, plans: Known, family: Family, own: Sequence[int], conflicts: Sequence[Loosened]) -> Repair:

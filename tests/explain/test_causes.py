@@ -115,3 +115,17 @@ def test_moves_are_no_part_of_a_plans_month() -> None:
     assert found.cost_per_month == "2774.00"
     assert [row.effect_per_month for row in found.worth if row.step == "10% more of all traffic"] == ["793.50"]
     assert "moves" in found.notes[0]
+
+
+def test_several_families_repair_where_conflicts_are_left_out(tmp_path: Path) -> None:
+    """Tests that there is a repair by several lines although only one of several conflicts was looked for."""
+    (tmp_path / "l40s.csv").write_text((FOLDER / "l40s.csv").read_text())
+    text = (FOLDER / "budget.yaml").read_text().replace("available: 8 nodes", "available: 2 nodes")
+    limits = "limits: {q: {max: 2, per_node: {hourly: 1}, source: x}}\n"
+    (tmp_path / "s.yaml").write_text(text + limits + "reserve: {spare: {nodes: 2}}\n")
+    keep = ("models.helper.replicas={min: 9}",)
+    found = explain(str(tmp_path / "s.yaml"), Question(conflicts=1), keep)
+    repair = found.repairs[-1]
+    assert found.unfinished and repair.family == "together" and repair.status == "solved"
+    scenario = pipeline.load(tmp_path / "s.yaml", [*keep, *(change.set for change in repair.changes)])
+    assert pipeline.plan(scenario).status == "optimal"
