@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from planner.compression.names import preset_name, preset_rows
 from planner.errors import Diagnostic, InputError
 from planner.scenario.checks import PresetNames
-from planner.scenario.types import ModelSpec, Place, PrefixUse, Scenario, TraceFacts, TraceUse, TrafficClass
+from planner.scenario.traffic import PrefixUse, TraceFacts, TraceUse, TrafficClass
+from planner.scenario.types import ModelSpec, Place, Scenario
 
 if TYPE_CHECKING:
     from planner.traffic.trace import Trace

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from planner.scenario.calendar import DAY_MINUTES, WEEK_MINUTES, Span
-from planner.scenario.types import Calendar, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import Calendar
 
 MINUTE_US = 60_000_000
 SECONDS_PER_DAY = 86_400

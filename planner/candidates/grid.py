@@ -18,7 +18,8 @@ from planner.candidates.rejections import Rejections
 from planner.candidates.settings import setting_choices
 from planner.candidates.types import DemandItem, Setting, Shape
 from planner.catalog.types import Bottleneck, Refusal
-from planner.scenario.types import ModelSpec, Scenario, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import ModelSpec, Scenario
 from planner.traffic.lengths import Served, served
 from planner.traffic.queueing import tpot_grid
 

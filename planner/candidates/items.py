@@ -12,7 +12,8 @@ from fractions import Fraction
 
 from planner.candidates.fleet import context_limits
 from planner.candidates.types import Demand, DemandItem
-from planner.scenario.types import ModelSpec, Scenario, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import ModelSpec, Scenario
 from planner.traffic.lengths import Band, ClassLengths, bands, class_lengths, joined, served
 
 FIT_CONTEXTS = 5

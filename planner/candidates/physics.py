@@ -26,7 +26,8 @@ from planner.performance.measured.calibrate import calibrated
 from planner.performance.provider import LatencyBand, StepModel, StepRequest
 from planner.performance.speculation import NO_SPECULATION, Speculation
 from planner.performance.step_model import step_model
-from planner.scenario.types import CompressionPolicy, ModelSpec, QualityFloor, Scenario
+from planner.scenario.traffic import QualityFloor
+from planner.scenario.types import CompressionPolicy, ModelSpec, Scenario
 from planner.traffic.queueing import ReplicaTiming
 
 

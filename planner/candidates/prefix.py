@@ -31,7 +31,7 @@ from planner.candidates.demand import Demand, demand, workloads
 from planner.candidates.grid import Block, Grid, operating_columns
 from planner.candidates.holdings import Holdings
 from planner.candidates.types import Setting
-from planner.scenario.types import PrefixUse
+from planner.scenario.traffic import PrefixUse
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

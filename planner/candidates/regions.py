@@ -14,7 +14,8 @@ from planner.candidates.confidence import factors, operating_ns
 from planner.candidates.rejections import Rejections
 from planner.candidates.types import Candidate, DemandItem, ItemLoad
 from planner.catalog.types import Bottleneck, Refusal
-from planner.scenario.types import Scenario, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import Scenario
 
 
 def regions_of(scenario: Scenario, gpu: str, gpus: int) -> tuple[str, ...]:

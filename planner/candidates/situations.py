@@ -14,7 +14,8 @@ from math import ceil
 from planner.candidates.batch import Batch, batch_of
 from planner.candidates.types import Candidate, CandidateTable, DemandItem, ItemLoad
 from planner.scenario.calendar import share_of_week
-from planner.scenario.types import HOURS_PER_MONTH, Calendar, Pool, Scenario, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import HOURS_PER_MONTH, Calendar, Pool, Scenario
 
 PPM = 1_000_000
 WHOLE_WEEK = (("", ((0, 7 * 24 * 60),)),)

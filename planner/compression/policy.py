@@ -22,7 +22,8 @@ from fractions import Fraction
 
 from planner.catalog.types import Bottleneck, EngineRules, GpuFacts, KvStorage, ModelFacts, Refusal
 from planner.compression.table import Metric, Preset, QualityRow, layout_ratio
-from planner.scenario.types import CompressionPolicy, QualityFloor
+from planner.scenario.traffic import QualityFloor
+from planner.scenario.types import CompressionPolicy
 
 SIXTEEN_BIT_FLAG = "auto"
 """The KV dtype of a preset that no engine has: until there is a kernel, the engine writes 16 bits."""

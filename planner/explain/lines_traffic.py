@@ -9,7 +9,8 @@ from fractions import Fraction
 from planner.explain.ladders import higher, lower, number, plain, shares_above
 from planner.explain.lines import Line, Loosen, Rung, one
 from planner.explain.source import Source
-from planner.scenario.types import PeriodRate, Scenario, TrafficClass
+from planner.scenario.traffic import PeriodRate, TrafficClass
+from planner.scenario.types import Scenario
 from planner.scenario.written import share
 from planner.traffic.lengths import class_lengths
 from planner.units import HOUR_US

@@ -14,7 +14,8 @@ from planner.scenario.checks import Lookup
 from planner.scenario.overrides import apply_sets
 from planner.scenario.resolve import resolve_tree
 from planner.scenario.source import Findings, MapNode, Node
-from planner.scenario.types import Scenario, TraceUse
+from planner.scenario.traffic import TraceUse
+from planner.scenario.types import Scenario
 from planner.scenario.written import flow
 from planner.sweep.sides import Language, Opened, normal, open_side
 from planner.units import quote

@@ -13,7 +13,8 @@ from fractions import Fraction
 from planner.explain.edits import Edit, put
 from planner.explain.trials import Direction
 from planner.plan.costs import power_mw
-from planner.scenario.types import HOURS_PER_MONTH, Scenario, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import HOURS_PER_MONTH, Scenario
 from planner.scenario.written import duration, money, rate, share
 
 POINT_PPM = 10_000

@@ -16,7 +16,8 @@ from planner.candidates.losses import losses
 from planner.candidates.table import Evaluations, Offered
 from planner.candidates.types import Demand, DemandItem, ItemLoad
 from planner.scenario.fleet import Change
-from planner.scenario.types import Budget, ModelSpec, Pool, ReplicaLimits, Reserve, Scenario, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import Budget, ModelSpec, Pool, ReplicaLimits, Reserve, Scenario
 
 PPM = 1_000_000
 

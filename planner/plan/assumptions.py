@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.plan.types import Assumption
-from planner.scenario.types import Scenario, Speculative, TraceUse
+from planner.scenario.traffic import TraceUse
+from planner.scenario.types import Scenario, Speculative
 from planner.scenario.written import duration
 from planner.units import MICRO, format_rate
 

@@ -9,7 +9,8 @@ from planner.candidates.groups import pool_groups
 from planner.candidates.spot import counted
 from planner.plan.money import decimal, money
 from planner.plan.types import Deployment, ModelCost, PoolPlan, Totals
-from planner.scenario.types import HOURS_PER_MONTH, Scenario, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import HOURS_PER_MONTH, Scenario
 from planner.traffic.lengths import class_lengths
 
 

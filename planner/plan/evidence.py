@@ -11,7 +11,8 @@ from planner.candidates.losses import losses
 from planner.candidates.physics import preset_evidence
 from planner.catalog.latency import Calibration
 from planner.plan.types import BoundPlan, Deployment, Evidence
-from planner.scenario.types import Scenario, TraceUse
+from planner.scenario.traffic import TraceUse
+from planner.scenario.types import Scenario
 from planner.units import MICRO
 
 

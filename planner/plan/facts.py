@@ -14,7 +14,8 @@ from planner import catalog
 from planner.catalog.checkpoint_types import CheckpointKind
 from planner.catalog.models import user_source
 from planner.catalog.types import EngineRules, GpuFacts, ModelFacts
-from planner.scenario.types import HOURS_PER_MONTH, ModelSpec, QualityFloor, Scenario
+from planner.scenario.traffic import QualityFloor
+from planner.scenario.types import HOURS_PER_MONTH, ModelSpec, Scenario
 
 Broken = tuple[str, str, str]
 """The row's name, what the plan has, what the catalog says."""

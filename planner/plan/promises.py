@@ -12,7 +12,8 @@ from planner.candidates.confidence import band_text, factors
 from planner.candidates.demand import predicted
 from planner.candidates.regions import network_us
 from planner.plan.types import LoadRow, Promise, StepTimes
-from planner.scenario.types import Scenario, TrafficClass
+from planner.scenario.traffic import TrafficClass
+from planner.scenario.types import Scenario
 from planner.units import MAX_DURATION_US
 
 

@@ -18,7 +18,8 @@ from planner.errors import Diagnostic, InputError
 from planner.plan.sane_fleet import impossible_fleets
 from planner.plan.sane_time import impossible_blocks, impossible_times, running_parts
 from planner.plan.types import Deployment, Plan
-from planner.scenario.types import NodeKind, Scenario, TraceUse, TrafficClass
+from planner.scenario.traffic import TraceUse, TrafficClass
+from planner.scenario.types import NodeKind, Scenario
 from planner.traffic.joint import pairs_of
 from planner.traffic.trace_use import rates_of
 from planner.units import (

@@ -10,7 +10,8 @@ from planner.scenario.calendar import share_of_week
 from planner.scenario.checks import Lookup
 from planner.scenario.given import given
 from planner.scenario.source import MapNode, child_text
-from planner.scenario.types import Calendar, Lengths, PeriodRate, PrefixUse, QualityFloor, Slo, TraceUse, TrafficClass
+from planner.scenario.traffic import Lengths, PeriodRate, PrefixUse, QualityFloor, Slo, TraceUse, TrafficClass
+from planner.scenario.types import Calendar
 from planner.scenario.values import percentile_ppm
 from planner.units import DURATION_UNITS_US, MICRO
 

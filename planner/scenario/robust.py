@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from planner.scenario.types import PeriodRate, Robust, Scenario, TrafficClass
+from planner.scenario.traffic import PeriodRate, TrafficClass
+from planner.scenario.types import Robust, Scenario
 from planner.units import PPM
 
 

@@ -14,10 +14,10 @@ from typing import TypeAlias
 from planner.scenario import calendar
 from planner.scenario.fleet import Running
 from planner.scenario.source import Entry, ListNode, MapNode, Node, TextNode
+from planner.scenario.traffic import Lengths, TraceUse, TrafficClass
 from planner.scenario.types import (
     Adjust,
     Guardrail,
-    Lengths,
     Limit,
     ModelSpec,
     Place,
@@ -26,8 +26,6 @@ from planner.scenario.types import (
     Scenario,
     Speculative,
     SpotTerms,
-    TraceUse,
-    TrafficClass,
 )
 from planner.units import DURATION_UNITS_US, HOUR_US, MICRO, PPM, RATE_UNITS_S
 

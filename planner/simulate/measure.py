@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.scenario.types import Slo
+from planner.scenario.traffic import Slo
 from planner.simulate.replay import Run
 from planner.simulate.replica import Replica
 from planner.simulate.request import Request

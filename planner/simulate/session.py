@@ -13,7 +13,7 @@ from planner.errors import Diagnostic, InputError
 from planner.plan.time_view import shown_alone
 from planner.plan.types import Plan
 from planner.scenario.robust import worst
-from planner.scenario.types import TraceUse
+from planner.scenario.traffic import TraceUse
 from planner.simulate.fleet import Fleet, Node, fleet_of
 from planner.simulate.judge import verdicts
 from planner.simulate.measure import measured

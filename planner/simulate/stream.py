@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.scenario.types import TrafficClass
+from planner.scenario.traffic import TrafficClass
 from planner.traffic.lengths import ClassLengths, Histogram, class_lengths
 from planner.traffic.tail import stretched
 from planner.traffic.trace import Trace

@@ -20,7 +20,8 @@ from planner.plan.types import Plan
 from planner.scenario.checks import Lookup
 from planner.scenario.resolve import overridden_tree, resolve_tree
 from planner.scenario.source import Entry, Findings, ListNode, MapNode, TextNode
-from planner.scenario.types import Place, Scenario, TraceUse
+from planner.scenario.traffic import TraceUse
+from planner.scenario.types import Place, Scenario
 from planner.scenario.written import written
 from planner.sweep.git_side import is_git_side, read_git
 from planner.traffic.trace_text import sha256

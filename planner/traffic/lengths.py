@@ -16,7 +16,7 @@ from math import exp, log
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from planner.scenario.types import Lengths, TrafficClass
+from planner.scenario.traffic import Lengths, TrafficClass
 from planner.traffic.joint import in_ppm, pairs_of
 from planner.traffic.tail import stretched
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from planner.scenario.types import TraceFacts, TraceUse
+from planner.scenario.traffic import TraceFacts, TraceUse
 from planner.traffic.joint import pair_texts
 from planner.traffic.trace import PrefixBlocks, Trace
 from planner.traffic.trace_stats import busiest, prefix_share

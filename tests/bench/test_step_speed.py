@@ -14,7 +14,7 @@ from planner.catalog.types import EngineRules, ModelFacts, Refusal
 from planner.performance.fit import affine_fit, prefill_cost
 from planner.performance.provider import StepRequest
 from planner.performance.step_model import step_model
-from planner.scenario.types import Lengths
+from planner.scenario.traffic import Lengths
 from planner.traffic.lengths import ClassLengths, Served, bands, histogram, served
 from planner.traffic.queueing import ReplicaTiming, capacity_of, stack, workload
 

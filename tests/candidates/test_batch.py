@@ -8,7 +8,8 @@ import pytest
 
 from planner.candidates.batch import batch_of
 from planner.scenario.calendar import WEEK_MINUTES, missing, parse_spans
-from planner.scenario.types import Calendar, Slo, TrafficClass
+from planner.scenario.traffic import Slo, TrafficClass
+from planner.scenario.types import Calendar
 
 HOUR_US = 3_600_000_000
 

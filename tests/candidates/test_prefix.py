@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from planner import pipeline
 from planner.candidates.prefix import _supported
-from planner.scenario.types import PrefixRouting, PrefixUse, Scenario
+from planner.scenario.traffic import PrefixRouting, PrefixUse
+from planner.scenario.types import Scenario
 
 SCENARIO = """
 kvplan: 1

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from planner.catalog.types import Bottleneck
 from planner.compression.policy import UNKNOWN_LOSS_PPM, FloorVerdict, floor, percent
 from planner.compression.table import Preset, QualityRow, load_presets, preset_ids
-from planner.scenario.types import CompressionPolicy, QualityFloor
+from planner.scenario.traffic import QualityFloor
+from planner.scenario.types import CompressionPolicy
 
 SUPPORTED = CompressionPolicy()
 PUBLISHED = CompressionPolicy(policy="allow_published")

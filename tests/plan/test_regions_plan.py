@@ -26,7 +26,8 @@ from planner.report.html.plan_page import View, plan_page
 from planner.report.plan_csv import plan_csv
 from planner.report.plan_markdown import plan_markdown
 from planner.report.text import plan_text
-from planner.scenario.types import Calendar, PeriodRate, Robust, Scenario
+from planner.scenario.traffic import PeriodRate
+from planner.scenario.types import Calendar, Robust, Scenario
 from planner.simulate.session import Question, simulate
 from planner.verify.compare import _limit_s, _predicted
 

@@ -15,7 +15,8 @@ from planner.catalog.types import AttentionKv
 from planner.errors import InputError
 from planner.memory.formats import weight_formats
 from planner.scenario.resolve import load_scenario
-from planner.scenario.types import Adjust, Budget, Guardrail, Lengths, Parallel, Place, Reserve, Slo
+from planner.scenario.traffic import Lengths, Slo
+from planner.scenario.types import Adjust, Budget, Guardrail, Parallel, Place, Reserve
 from planner.scenario.weights import WEIGHTS
 
 DATA = Path(__file__).parents[1] / "data" / "scenarios"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.scenario.types import TraceUse
+from planner.scenario.traffic import TraceUse
 from planner.traffic import joint
 from planner.traffic.joint import in_ppm, pair_texts, pairs_of, rounded
 from planner.traffic.lengths import Band, ClassLengths, bands, joined, served, trace_lengths

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.scenario.types import Lengths
+from planner.scenario.traffic import Lengths
 from planner.traffic.lengths import Band, ClassLengths, Histogram, bands, histogram, served
 
 CHAT = Lengths(((500_000, 900), (950_000, 6_000), (990_000, 14_000)), 30_000)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.catalog.types import Bottleneck
-from planner.scenario.types import Lengths
+from planner.scenario.traffic import Lengths
 from planner.traffic.lengths import Band, ClassLengths, Histogram, Served, bands, histogram, served
 from planner.traffic.queueing import (
     ReplicaTiming,

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.scenario.types import Lengths
+from planner.scenario.traffic import Lengths
 from planner.traffic.lengths import histogram
 from planner.traffic.tail import stretched
 

@@ -11,7 +11,8 @@ import pytest
 
 from planner import pipeline
 from planner.plan.types import Plan
-from planner.scenario.types import Adjust, Lengths, ModelSpec, TrafficClass
+from planner.scenario.traffic import Lengths, TrafficClass
+from planner.scenario.types import Adjust, ModelSpec
 from planner.simulate.fleet import Fleet, fleet_of
 from planner.simulate.logs import metrics_json, metrics_text, requests_csv
 from planner.simulate.replay import Run, replay
