@@ -25,7 +25,7 @@ def frontier_csv(frontier: Frontier, answer: Answer) -> str:
         cells = ("; ".join(point.nodes), "; ".join(point.runs))
         today = "yes" if point.now else ""
         writer.writerow(
-            [f"{point.number:g}", frontier.unit, point.cost_per_month, answer.currency, today, *map(inert, cells)]
+            [f"{point.number:.12g}", frontier.unit, point.cost_per_month, answer.currency, today, *map(inert, cells)]
         )
     return stream.getvalue()
 
@@ -97,6 +97,8 @@ def _grid(frontier: Frontier, scale: _Scale, currency: str) -> Iterator[str]:
         yield text(LEFT - 8, height + 4.5, numbers.money(f"{money:.0f}", currency, places=0), "soft", "end")
         value = scale.values[0] + share * (scale.values[1] - scale.values[0])
         anchor = "end" if quarter == 4 else "middle"
-        yield text(scale.x(value), HEIGHT - BOTTOM + 20, f"{value:,.3g}", "soft", anchor)
+        yield text(
+            scale.x(value), HEIGHT - BOTTOM + 20, f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}", "soft", anchor
+        )
     yield text(LEFT - 8, TOP - 10, "per month", "soft", "end")
     yield text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 20, f"{frontier.axis} ({frontier.unit})", "soft", "middle")
